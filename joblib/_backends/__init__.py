@@ -1,0 +1,1 @@
+"""The backends: the contract they share, and those bundled with joblib."""

@@ -1,0 +1,1 @@
+"""What happens between ``Parallel.__call__`` and a backend's ``submit``."""
