@@ -1,0 +1,1 @@
+"""The tests of the package; they are not part of what is installed."""

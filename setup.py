@@ -1,0 +1,5 @@
+"""For those who still call setup.py; everything is said in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
