@@ -1,0 +1,38 @@
+# Every command is one line of Python, so that it also works without make.
+PYTHON ?= python3
+RUN = $(PYTHON) continuous_integration/run.py
+
+.PHONY: help demo test test-all-pythons test-sklearn unit lint conformance bench doc clean
+
+help:  ## say what there is
+	@$(RUN) help
+
+demo:  ## set up and run examples/distributed_training.py
+	@$(RUN) demo
+
+test:  ## set up and pass every check
+	@$(RUN) test
+
+test-all-pythons:  ## unit and conformance tests on every Python found here
+	@$(RUN) test-all-pythons
+
+test-sklearn:  ## scikit-learn's own tests of its parallel estimators
+	@$(RUN) test-sklearn
+
+unit:  ## this package's own tests
+	@$(RUN) unit
+
+lint:  ## ruff, mypy and the layer test
+	@$(RUN) lint
+
+conformance:  ## upstream's test files against this package
+	@$(RUN) conformance
+
+bench:  ## the benchmarks, quickly
+	@$(RUN) bench
+
+doc:  ## the documentation, into doc/_build/html
+	@$(RUN) doc
+
+clean:  ## remove what the commands made
+	@$(RUN) clean

@@ -1,0 +1,394 @@
+"""The repository's commands: `python continuous_integration/run.py COMMAND`.
+
+Each command makes the virtual environment it needs, runs its steps one after the
+other, each within a time limit, and ends with a table of what was run. The exit
+code is 0 only if every step passed. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import NamedTuple
+
+import venvs
+from venvs import ROOT
+
+if sys.version_info < (3, venvs.OLDEST):
+    sys.exit(
+        f"joblib needs Python 3.{venvs.OLDEST} or newer; this is "
+        f"{sys.version.split()[0]}. Name another: make PYTHON=python3.11 COMMAND"
+    )
+
+BUILD = ROOT / "build"
+REPORTS = BUILD / "reports"
+PACKAGE = ROOT / "joblib"
+# The one environment of the repository, and what each command needs in it.
+HOME = ".venv"
+SKLEARN_QUICK = ["sklearn.utils.tests.test_parallel"]
+SKLEARN_FULL = [
+    *SKLEARN_QUICK,
+    "sklearn.ensemble.tests.test_forest",
+    "sklearn.ensemble.tests.test_bagging",
+    "sklearn.model_selection.tests.test_search",
+]
+UNIT_TIMEOUT = 900  # seconds
+
+
+class Step(NamedTuple):
+    """One line of the closing table."""
+
+    title: str
+    passed: bool
+    seconds: float
+    note: str
+
+
+class Counts(NamedTuple):
+    """What a pytest run reported."""
+
+    passed: int
+    failed: int
+    skipped: int
+
+    def __str__(self) -> str:
+        words = [f"{self.failed} failed"] if self.failed else []
+        words.append(f"{self.passed} passed")
+        if self.skipped:
+            words.append(f"{self.skipped} skipped")
+        return ", ".join(words)
+
+
+class Runner:
+    """Runs the steps of a command and remembers how each of them ended."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.steps: list[Step] = []
+        self.totals: list[Counts] = []
+
+    def run(
+        self,
+        title: str,
+        argv: list[str | Path],
+        timeout: float,
+        *,
+        cwd: Path = ROOT,
+        env: dict[str, str] | None = None,
+        report: Path | None = None,
+    ) -> bool:
+        """Run one command; it fails on a non-zero exit and when time is up.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds after which the command and its children are ended.
+        report : Path, optional
+            The junit file that the command writes; it must be there and must
+            count at least one test, or else the step fails.
+        """
+        print(f"\n== {title} " + "=" * max(0, 70 - len(title)), flush=True)
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.unlink(missing_ok=True)
+        start = time.monotonic()
+        code = execute([str(a) for a in argv], timeout, cwd, child_environment(env))
+        seconds = time.monotonic() - start
+        passed = code == 0
+        note = "" if passed else f"exit code {code}"
+        if code is None:
+            note = f"ended after {timeout:.0f} s: it did not finish"
+        if report is not None:
+            counts = read_report(report)
+            self.totals.append(counts or Counts(0, 1, 0))
+            if counts is None:
+                passed, note = False, note or "no report was written"
+            else:
+                passed = passed and counts.passed > 0 and counts.failed == 0
+                note = "; ".join(filter(None, [str(counts), note]))
+        self.steps.append(Step(title, passed, seconds, note))
+        return passed
+
+    def fail(self, title: str, note: str) -> None:
+        """Count a step that could not be run as failed."""
+        print(f"\n== {title}: {note}", flush=True)
+        self.steps.append(Step(title, False, 0.0, note))
+
+    def finish(self, command: str) -> int:
+        """Print the table of steps and the totals; return the exit code."""
+        if not self.steps:
+            return 0
+        print("\n== summary " + "=" * 62)
+        for step in self.steps:
+            word = "ok" if step.passed else "FAILED"
+            print(f"{word:7}{step.seconds:7.1f} s  {step.title:34}{step.note}")
+        good = all(step.passed for step in self.steps)
+        minutes, seconds = divmod(round(time.monotonic() - self.start), 60)
+        verdict = "passed" if good else "FAILED"
+        print(f"make {command} {verdict} in {minutes} min {seconds} s", flush=True)
+        if self.totals:
+            passed, failed, skipped = map(sum, zip(*self.totals, strict=True))
+            print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+        return 0 if good else 1
+
+
+def child_environment(extra: dict[str, str] | None) -> dict[str, str]:
+    """Return this environment without what would change the package's behaviour."""
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS")
+        and not name.startswith("JOBLIB_")
+    }
+    env.update(extra or {})
+    return env
+
+
+def execute(
+    argv: list[str], timeout: float, cwd: Path, env: dict[str, str]
+) -> int | None:
+    """Run a command in a process group of its own; None if time was up."""
+    process = subprocess.Popen(
+        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        # On time-out, on Ctrl-C, and for children that a command left behind.
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and of the children in its group."""
+    if os.name == "nt":
+        process.kill()
+    else:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, number)
+            except (ProcessLookupError, PermissionError):
+                break
+            if number == signal.SIGTERM:
+                time.sleep(0.5)
+    process.wait(30)
+
+
+def read_report(path: Path) -> Counts | None:
+    """Read the counts of a junit file, None if there is none."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError):
+        return None
+    tests = failed = skipped = 0
+    for suite in root.iter("testsuite"):
+        tests += int(suite.get("tests", 0))
+        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped += int(suite.get("skipped", 0))
+    return Counts(max(0, tests - failed - skipped), failed, skipped)
+
+
+def home(extras: str, python: str = sys.executable) -> Path:
+    """Return the interpreter of the repository's environment."""
+    return venvs.ensure(HOME, extras, python)
+
+
+def tag(python: Path) -> str:
+    """Return the version of an interpreter as text, such as '3.12'."""
+    version = venvs.version_of(python)
+    if version is None:
+        raise venvs.SetupError(f"{python} does not run")
+    return f"{version[0]}.{version[1]}"
+
+
+# -- the steps ---------------------------------------------------------------
+
+
+def step_lint(runner: Runner, python: Path) -> None:
+    runner.run("ruff check", [python, "-m", "ruff", "check", "."], 120)
+    runner.run("ruff format", [python, "-m", "ruff", "format", "--check", "."], 120)
+    private = sorted(
+        path.relative_to(ROOT)
+        for path in PACKAGE.glob("_*")
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+        if not path.name.startswith("__")
+    )
+    runner.run("mypy", [python, "-m", "mypy", *private], 300)
+    report = REPORTS / "layers.xml"
+    layers = [PACKAGE / "test" / "test_layers.py", f"--junitxml={report}", "-q"]
+    runner.run("layers", [python, "-m", "pytest", *layers], 120, report=report)
+
+
+def step_unit(runner: Runner, python: Path) -> None:
+    title = f"unit tests, Python {tag(python)}"
+    report = REPORTS / f"unit-{tag(python)}.xml"
+    argv = [python, "-m", "pytest", "joblib", "--doctest-modules", "-q"]
+    runner.run(title, [*argv, f"--junitxml={report}"], UNIT_TIMEOUT, report=report)
+
+
+def step_conformance(runner: Runner, python: Path, extra: list[str]) -> None:
+    report = REPORTS / f"conformance-{tag(python)}.xml"
+    script = ROOT / "continuous_integration" / "conformance.py"
+    argv = [python, script, "--report", report, *extra]
+    title = f"conformance, Python {tag(python)}"
+    runner.run(title, argv, 2000, report=report)
+
+
+def step_sklearn(runner: Runner, python: Path, modules: list[str]) -> None:
+    scratch = BUILD / "sklearn"
+    scratch.mkdir(parents=True, exist_ok=True)
+    # An empty configuration: neither ours nor scikit-learn's applies to its tests
+    # when they run from an installed scikit-learn.
+    (scratch / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    report = REPORTS / "sklearn.xml"
+    options = ["-q", "-p", "no:cacheprovider", "--timeout=300", f"--junitxml={report}"]
+    argv = [python, "-m", "pytest", *options, "--pyargs", *modules]
+    runner.run("scikit-learn's tests", argv, 1800, cwd=scratch, report=report)
+
+
+def step_demo(runner: Runner, python: Path) -> None:
+    example = ROOT / "examples" / "distributed_training.py"
+    runner.run("demo", [python, example], 180)
+
+
+# -- the commands ------------------------------------------------------------
+
+
+def command_demo(runner: Runner, options: argparse.Namespace) -> None:
+    """Set up and run examples/distributed_training.py."""
+    step_demo(runner, home("demo"))
+
+
+def command_lint(runner: Runner, options: argparse.Namespace) -> None:
+    """Check the style, the types and the layers."""
+    step_lint(runner, home("test,lint,demo"))
+
+
+def command_unit(runner: Runner, options: argparse.Namespace) -> None:
+    """Run this package's own tests and doctests."""
+    step_unit(runner, home("test,lint,demo"))
+
+
+def command_conformance(runner: Runner, options: argparse.Namespace) -> None:
+    """Run upstream's test files against this package."""
+    step_conformance(runner, home("test,lint,demo"), options.arguments)
+
+
+def command_test(runner: Runner, options: argparse.Namespace) -> None:
+    """Set up and pass every check; other Pythons found here run the unit tests."""
+    python = home("test,lint,demo")
+    step_lint(runner, python)
+    step_unit(runner, python)
+    step_conformance(runner, python, options.arguments)
+    step_sklearn(runner, python, SKLEARN_QUICK)
+    step_demo(runner, python)
+    for other in other_environments(runner, python):
+        step_unit(runner, other)
+
+
+def command_test_all_pythons(runner: Runner, options: argparse.Namespace) -> None:
+    """Run the unit and the conformance tests on every Python found here."""
+    python = home("test,lint,demo")
+    for each in [python, *other_environments(runner, python)]:
+        step_unit(runner, each)
+        step_conformance(runner, each, options.arguments)
+
+
+def other_environments(runner: Runner, main: Path) -> list[Path]:
+    """Make an environment for each further Python version on this machine."""
+    made = []
+    for version, found in venvs.find_pythons().items():
+        if version == venvs.version_of(main):
+            continue
+        name = f"{HOME}-{version[0]}.{version[1]}"
+        try:
+            made.append(venvs.ensure(name, "test", found))
+        except venvs.SetupError as error:
+            runner.fail(f"environment {name}", str(error))
+    return made
+
+
+def command_test_sklearn(runner: Runner, options: argparse.Namespace) -> None:
+    """Run scikit-learn's own tests of its parallel estimators."""
+    step_sklearn(runner, home("test,lint,demo"), SKLEARN_FULL)
+
+
+def command_bench(runner: Runner, options: argparse.Namespace) -> None:
+    """Run the benchmarks once each, in this environment."""
+    python = home("bench")
+    asv = [python, "-m", "asv"]
+    config = ["--config", ROOT / "benchmarks" / "asv.conf.json"]
+    runner.run("asv machine", [*asv, "machine", "--yes", *config], 60)
+    runner.run("asv check", [*asv, "check", *config, "-E", "existing:same"], 300)
+    quick = ["--quick", "--show-stderr", "-E", "existing:same", *options.arguments]
+    runner.run("asv run", [*asv, "run", *config, *quick], 1800)
+
+
+def command_doc(runner: Runner, options: argparse.Namespace) -> None:
+    """Build the documentation into doc/_build/html; a warning is an error."""
+    python = home("doc")
+    built = ROOT / "doc" / "_build" / "html"
+    argv = [python, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    if runner.run("sphinx", [*argv, ROOT / "doc", built], 600):
+        print(f"open {(built / 'index.html').relative_to(ROOT)}")
+
+
+def command_clean(runner: Runner, options: argparse.Namespace) -> None:
+    """Remove what these commands made, the environments included."""
+    made = [BUILD, ROOT / "dist", ROOT / "doc" / "_build", ROOT / "doc" / "generated"]
+    made += [*ROOT.glob(".venv*"), *ROOT.glob("*.egg-info"), ROOT / ".asv"]
+    made += [ROOT / f".{tool}_cache" for tool in ("mypy", "pytest", "ruff")]
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+COMMANDS = {
+    "demo": command_demo,
+    "test": command_test,
+    "test-all-pythons": command_test_all_pythons,
+    "test-sklearn": command_test_sklearn,
+    "unit": command_unit,
+    "lint": command_lint,
+    "conformance": command_conformance,
+    "bench": command_bench,
+    "doc": command_doc,
+    "clean": command_clean,
+}
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [
+        f"  make {name:18}{(function.__doc__ or '').strip()}"
+        for name, function in COMMANDS.items()
+    ]
+    tail = "Without make: python continuous_integration/run.py COMMAND"
+    return "\n".join(["Commands:", *lines, "", tail])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("command", nargs="?", default="help")
+    options, options.arguments = parser.parse_known_args()
+    if options.command not in COMMANDS:
+        print(usage())
+        return 0 if options.command in ("help", "-h", "--help") else 2
+    os.chdir(ROOT)
+    runner = Runner()
+    try:
+        COMMANDS[options.command](runner, options)
+    except venvs.SetupError as error:
+        runner.fail("set up", str(error))
+    return runner.finish(options.command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
