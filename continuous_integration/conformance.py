@@ -132,7 +132,8 @@ def run_pytest(
     env = dict(os.environ, RECORD_OUTCOMES=str(record))
     env["PYTHONPATH"] = os.pathsep.join([str(target), str(HERE)])
     argv = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-rfE"]
-    argv += ["-p", "no:cacheprovider", "-p", "record_outcomes", *arguments]
+    argv += ["-p", "no:cacheprovider", "-p", "record_outcomes"]
+    argv += ["--continue-on-collection-errors", *arguments]
     process = subprocess.Popen(
         argv, cwd=target, env=env, stdin=subprocess.DEVNULL, start_new_session=True
     )

@@ -1,0 +1,250 @@
+"""The package's layers: who may import whom, held against the sources.
+
+`LAYERS` is the whole package in reading order. A module imports only from modules
+that stand before it. Imports inside functions count, since they tie modules
+together just as well; imports for the type checker alone do not. A new file that
+is not placed here fails the first test.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import joblib
+
+PACKAGE = Path(joblib.__file__).resolve().parent
+REPOSITORY = PACKAGE.parent
+MOST_LINES = 420
+
+# The empty __init__ files of private packages may be imported by anyone.
+ROOMS = ["_backends", "_caching", "_compress", "_engine", "_memmap", "_persist"]
+ROOMS += ["_testing"]
+
+LAYERS: dict[str, list[str]] = {
+    "0 ground": [
+        "_multiprocessing_helpers",
+        "_cpu",
+        "_captured",
+        "_utils",
+        "backports",
+        "disk",
+        "logger",
+    ],
+    "1 persistence": [
+        "_compress.zlibfile",
+        "_compress.codecs",
+        "compressor",
+        "hashing",
+        "func_inspect",
+        "numpy_pickle_utils",
+        "numpy_pickle",
+        "numpy_pickle_compat",
+    ],
+    "2 caching": ["_store_backends", "memory"],
+    "3 processes": [
+        "externals",
+        "externals.loky",
+        "externals.cloudpickle",
+        "_cloudpickle_wrapper",
+        "_memmapping_reducer",
+        "pool",
+        "executor",
+    ],
+    "4 decisions": [
+        "_engine.registry",
+        "_engine.config",
+        "_engine.resolve",
+        "_engine.batch",
+    ],
+    "5 backends": [
+        "_backends.base",
+        "_backends.autobatch",
+        "_backends.sequential",
+        "_backends.threads",
+        "_backends.loky",
+        "_backends.multiprocessing",
+        "_parallel_backends",
+        "_dask",
+    ],
+    "6 engine": [
+        "_engine.source",
+        "_engine.run",
+        "_engine.retrieval",
+        "_engine.progress",
+    ],
+    "7 loop": ["parallel", "testing", "_testing.backend_contract"],
+    "8 front": [""],
+}
+
+RANK = {name: rank for rank, name in enumerate(sum(LAYERS.values(), ROOMS))}
+
+
+def module_name(path: Path) -> str:
+    """Return a file's module name within the package; '' is the package itself."""
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    if parts[-1] == "__init__":
+        parts.pop()
+    return ".".join(parts)
+
+
+SOURCES = {
+    module_name(path): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] != "test"
+}
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    """Tell whether a node is an `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def walk_running_code(node: ast.AST):
+    """Yield every node but those that only a type checker sees."""
+    yield node
+    children = node.orelse if is_type_checking(node) else ast.iter_child_nodes(node)
+    for child in children:
+        yield from walk_running_code(child)
+
+
+def absolute(name: str, level: int, importer: str, is_package: bool) -> str | None:
+    """Return an imported name relative to the package, None if it is foreign."""
+    if level == 0:
+        if name == "joblib" or name.startswith("joblib."):
+            return name[len("joblib.") :]
+        return None
+    parts = importer.split(".") if importer else []
+    drop = level - 1 if is_package else level
+    kept = parts[: len(parts) - drop]
+    return ".".join([*kept, name] if name else kept)
+
+
+def imports_of(tree: ast.AST, importer: str, is_package: bool, modules) -> set[str]:
+    """Return the modules of the package that running a source can import."""
+    found = set()
+    for node in walk_running_code(tree):
+        targets = []
+        if isinstance(node, ast.Import):
+            targets = [absolute(a.name, 0, importer, is_package) for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(node.module or "", node.level, importer, is_package)
+            if base is not None:
+                names = [f"{base}.{a.name}".lstrip(".") for a in node.names]
+                targets = [name if name in modules else base for name in names]
+        elif isinstance(node, ast.Call) and node.args:
+            name = node.args[0]
+            called = ast.unparse(node.func).rpartition(".")[2]
+            if (
+                called in ("import_module", "__import__")
+                and isinstance(name, ast.Constant)
+                and isinstance(name.value, str)
+            ):
+                level = len(name.value) - len(name.value.lstrip("."))
+                bare = name.value.lstrip(".")
+                targets = [absolute(bare, level, importer, is_package)]
+        found.update(target for target in targets if target is not None)
+    return found - {importer}
+
+
+def test_every_file_has_its_place():
+    placed = [name for names in LAYERS.values() for name in names] + ROOMS
+    assert len(placed) == len(set(placed)), "a module is placed twice"
+    assert sorted(set(SOURCES) - set(placed)) == [], "place these in LAYERS"
+    assert sorted(set(placed) - set(SOURCES)) == [], "these have no file"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_front_of_a_room_is_empty(room):
+    # Anything there would be loaded by whoever needs a single file of the room.
+    tree = ast.parse(SOURCES[room].read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
+@pytest.mark.parametrize("name", SOURCES, ids=lambda name: name or "joblib")
+def test_imports_go_down(name):
+    path = SOURCES[name]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = imports_of(tree, name, path.name == "__init__.py", SOURCES)
+    upward = sorted(
+        other for other in imported if RANK.get(other, len(RANK)) >= RANK.get(name, -1)
+    )
+    assert upward == [], f"{name or 'joblib'} imports what stands after it in LAYERS"
+
+
+@pytest.mark.parametrize("name", SOURCES, ids=lambda name: name or "joblib")
+def test_a_file_is_short_and_says_what_it_is_for(name):
+    text = SOURCES[name].read_text(encoding="utf-8")
+    doc = ast.get_docstring(ast.parse(text)) or ""
+    first = doc.partition("\n")[0]
+    assert len(first) > 10, "the first docstring line says what the file is for"
+    assert text.count("\n") <= MOST_LINES, "is there a wall to move?"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import os, joblib.disk", {"disk"}),
+        ("from . import registry", {"_engine.registry"}),
+        ("from .registry import get", {"_engine.registry"}),
+        ("from ..parallel import Parallel", {"parallel"}),
+        ("from .. import parallel, Parallel", {"parallel", ""}),
+        ("def f():\n    from joblib import disk", {"disk"}),
+        ("import_module('joblib.parallel')", {"parallel"}),
+        ("importlib.import_module('..parallel', __package__)", {"parallel"}),
+        ("if TYPE_CHECKING:\n    from ..parallel import Parallel", set()),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    from .. import disk", {"disk"}),
+        ("from .batch import x", set()),
+        ("import joblibish", set()),
+    ],
+)
+def test_the_parser_of_this_test(source, expected):
+    modules = {"", "disk", "parallel", "_engine.registry", "_engine.batch"}
+    tree = ast.parse(source)
+    assert imports_of(tree, "_engine.batch", False, modules) == expected
+
+
+WORKPLACE = re.compile(
+    r"""
+    /(?:root|work|home/\w+)/        # a path on the machine of whoever wrote it
+    | \.pyenv/versions/\d
+    | \b(?:TODO|FIXME|XXX)\b        # work that was left undone
+    | \bissues?\s+\#?\d             # a number that a reader cannot look up
+    | pypi\.org | pythonhosted      # the address of a package registry
+    """,
+    re.VERBOSE,
+)
+
+
+def published_texts() -> list[Path]:
+    """Return the texts that users and readers of the repository see."""
+    places = [PACKAGE]
+    if (REPOSITORY / "pyproject.toml").exists():
+        names = ["benchmarks", "continuous_integration", "doc", "examples", ".ci"]
+        places += [REPOSITORY / name for name in names]
+    paths = [path for place in places for path in place.rglob("*")]
+    if len(places) > 1:
+        paths += [path for path in REPOSITORY.iterdir() if path.is_file()]
+    kinds = {".py", ".rst", ".toml", ".txt", ".sh", ".json", ".in", ""}
+    built = {"_build", "generated", "__pycache__"}
+    return [
+        path
+        for path in paths
+        if path.is_file() and path.suffix in kinds
+        if not built & set(path.parts) and "_cache/" not in path.as_posix()
+        if path != Path(__file__).resolve()
+    ]
+
+
+def test_texts_speak_of_the_project_alone():
+    strays = []
+    for path in published_texts():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
+            if WORKPLACE.search(line):
+                strays.append(f"{path.relative_to(REPOSITORY)}:{number}: {line}")
+    assert strays == []
