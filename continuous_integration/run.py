@@ -230,7 +230,9 @@ def step_lint(runner: Runner, python: Path) -> None:
 def step_unit(runner: Runner, python: Path) -> None:
     title = f"unit tests, Python {tag(python)}"
     report = REPORTS / f"unit-{tag(python)}.xml"
-    argv = [python, "-m", "pytest", "joblib", "--doctest-modules", "-q"]
+    texts = [ROOT / "README.rst", *sorted((ROOT / "doc").glob("*.rst"))]
+    argv = [python, "-m", "pytest", "-q", "joblib", "continuous_integration", *texts]
+    argv += ["--doctest-modules", "--doctest-glob=*.rst"]
     runner.run(title, [*argv, f"--junitxml={report}"], UNIT_TIMEOUT, report=report)
 
 
