@@ -29,11 +29,12 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import known as known_failures
+import venvs
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = venvs.ROOT
 UPSTREAM = "1.6.0"
-FEWEST = 1500  # upstream's release has 1570 tests; far fewer means they were not found
+FEWEST = 1500  # upstream's release has 1571 tests; far fewer means they were not found
 TEST_TIMEOUT = 60  # seconds, for one test
 RUN_TIMEOUT = 1200  # seconds, for all of them
 MOST_RERUNS = 20  # more failures than this are no accident
@@ -85,14 +86,8 @@ def fetch_tests(cache: Path) -> Path:
 def install_ours(target: Path, scratch: Path) -> None:
     """Build this package from a clean copy and install it into `target`."""
     source = scratch / "source"
-    for directory in (source, target):
-        shutil.rmtree(directory, ignore_errors=True)
-    source.mkdir(parents=True)
-    # A copy, since building in place would pick up what earlier builds left there.
-    for name in ("pyproject.toml", "setup.py", "README.rst", "LICENSE.txt"):
-        shutil.copy(ROOT / name, source)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "joblib", source / "joblib", ignore=ignored)
+    venvs.copy_source(source)
+    shutil.rmtree(target, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     pip += ["--no-build-isolation", "--target", str(target), str(source)]
     try:

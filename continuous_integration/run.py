@@ -261,6 +261,11 @@ def step_demo(runner: Runner, python: Path) -> None:
     runner.run("demo", [python, example], 180)
 
 
+def step_install(runner: Runner, python: Path) -> None:
+    script = ROOT / "continuous_integration" / "check_install.py"
+    runner.run("install over upstream", [python, script], 900)
+
+
 # -- the commands ------------------------------------------------------------
 
 
@@ -292,6 +297,7 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_conformance(runner, python, options.arguments)
     step_sklearn(runner, python, SKLEARN_QUICK)
     step_demo(runner, python)
+    step_install(runner, python)
     for other in other_environments(runner, python):
         step_unit(runner, other)
 

@@ -105,6 +105,16 @@ def ensure(name: str, extras: str, python: str = sys.executable) -> Path:
     return inside
 
 
+def copy_source(target: Path) -> None:
+    """Copy what a build needs, and nothing that earlier builds left behind."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in ("pyproject.toml", "setup.py", "README.rst", "LICENSE.txt"):
+        shutil.copy(ROOT / name, target)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "joblib", target / "joblib", ignore=ignored)
+
+
 def create(venv: Path, python: str) -> None:
     """Make an empty environment that has pip."""
     plain = [python, "-m", "venv", str(venv)]
