@@ -1,0 +1,1 @@
+"""Compressed streams: the file objects, the codecs and the table of both."""

@@ -1,0 +1,1 @@
+"""What `dump`, `load` and `hash` are made of, one responsibility a file."""
