@@ -38,6 +38,7 @@ FEWEST = 1500  # upstream's release has 1571 tests; far fewer means they were no
 TEST_TIMEOUT = 60  # seconds, for one test
 RUN_TIMEOUT = 1200  # seconds, for all of them
 MOST_RERUNS = 20  # more failures than this are no accident
+RERUN_TIMEOUT = 600  # seconds, for all that are run again
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 CONFTEST = '''\
@@ -165,7 +166,11 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 def run_again(target: Path, tests: list[str]) -> list[str]:
     """Run tests one by one, each in a process of its own; return those that pass."""
     passed = []
+    deadline = time.monotonic() + RERUN_TIMEOUT
     for test in tests:
+        if time.monotonic() > deadline:
+            print(f"\n-- no time left to run the others again, from {test} on")
+            break
         print(f"\n-- again, by itself: {test}", flush=True)
         _, outcomes, _ = run_pytest(target, [test], 2 * TEST_TIMEOUT)
         if outcomes.get(test) == "passed":

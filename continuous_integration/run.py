@@ -395,6 +395,8 @@ def main() -> int:
         COMMANDS[options.command](runner, options)
     except venvs.SetupError as error:
         runner.fail("set up", str(error))
+    except KeyboardInterrupt:
+        runner.fail("interrupted", "the steps after this one were not run")
     return runner.finish(options.command)
 
 
