@@ -1,0 +1,115 @@
+"""How many tasks to send in one batch, learnt from how long batches take."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ..parallel import Parallel
+
+#: a batch grows at most by this factor in one step: the next tasks may be slower
+MAX_GROWTH = 4
+
+#: weight of the newest batch in the moving average of durations
+NEWEST_WEIGHT = 0.25
+
+#: tasks must be told of from this verbosity on
+TELLING_VERBOSITY = 11
+
+
+class BatchDecision(NamedTuple):
+    """The size of the next batch, and the word for why it changed, if it did."""
+
+    size: int
+    reason: str | None
+
+
+def decide_batch_size(
+    size: int, duration: float, shortest: float, longest: float
+) -> BatchDecision:
+    """Return the next batch size, given what batches of `size` took.
+
+    Batches should be long enough for the cost of sending one to be small
+    beside it, and short enough that workers end at about the same time.
+
+    Parameters
+    ----------
+    size : int
+        Number of tasks in each of the batches that `duration` is about.
+    duration : float
+        Smoothed duration of such a batch in seconds; 0 when none has ended.
+    shortest, longest : float
+        The range in seconds in which batches should lie.
+    """
+    if duration <= 0:
+        return BatchDecision(size, None)
+    if duration < shortest:
+        # aim a little above the lower end, so as not to grow again at once
+        wanted = math.ceil(1.25 * size * min(shortest / duration, MAX_GROWTH))
+        return BatchDecision(min(max(wanted, size + 1), MAX_GROWTH * size), "fast")
+    if duration > longest and size > 1:
+        aim = math.sqrt(shortest * longest)
+        return BatchDecision(max(int(size * aim / duration), 1), "slow")
+    return BatchDecision(size, None)
+
+
+class AutoBatchingMixin:
+    """Chooses batch sizes for backends whose batches are costly to send."""
+
+    #: seconds: batches shorter than this grow, longer than that shrink
+    MIN_IDEAL_BATCH_DURATION = 0.2
+    MAX_IDEAL_BATCH_DURATION = 2
+
+    _DEFAULT_EFFECTIVE_BATCH_SIZE = 1
+    _DEFAULT_SMOOTHED_BATCH_DURATION = 0.0
+
+    parallel: Parallel | None
+
+    # class-level defaults, for subclasses that do not call our __init__
+    _effective_batch_size: int = _DEFAULT_EFFECTIVE_BATCH_SIZE
+    _smoothed_batch_duration: float = _DEFAULT_SMOOTHED_BATCH_DURATION
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reset_batch_stats()
+
+    def compute_batch_size(self) -> int:
+        """Return how many tasks the next batch should hold."""
+        measured = self._smoothed_batch_duration
+        size, reason = decide_batch_size(
+            self._effective_batch_size,
+            measured,
+            self.MIN_IDEAL_BATCH_DURATION,
+            self.MAX_IDEAL_BATCH_DURATION,
+        )
+        if reason is not None:
+            self._effective_batch_size = size
+            # what batches of the old size took says nothing of the new one
+            self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION
+            self._tell(reason, measured, size)
+        return size
+
+    def _tell(self, reason: str, duration: float, size: int) -> None:
+        parallel = getattr(self, "parallel", None)
+        if parallel is not None and parallel.verbose >= TELLING_VERBOSITY:
+            parallel._print(
+                f"Batch computation too {reason} ({duration}s.) "
+                f"Setting batch_size={size}."
+            )
+
+    def batch_completed(self, batch_size: int, duration: float) -> None:
+        """Learn that a batch of `batch_size` tasks took `duration` seconds."""
+        if batch_size != self._effective_batch_size:
+            # sent before the size changed, or the short last one
+            return
+        before = self._smoothed_batch_duration
+        if before == self._DEFAULT_SMOOTHED_BATCH_DURATION:
+            self._smoothed_batch_duration = duration
+        else:
+            self._smoothed_batch_duration = before + NEWEST_WEIGHT * (duration - before)
+
+    def reset_batch_stats(self) -> None:
+        """Forget what was learnt: the tasks of the next call may be others."""
+        self._effective_batch_size = self._DEFAULT_EFFECTIVE_BATCH_SIZE
+        self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION

@@ -1,0 +1,146 @@
+"""The default process backend: loky's reusable pool of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .admission import count_workers
+from .autobatch import AutoBatchingMixin
+from .base import FallbackToBackend, ParallelBackendBase
+
+if TYPE_CHECKING:
+    from ..parallel import Parallel
+    from .transport import Parcel, Transport
+
+#: seconds after which workers that have nothing to do end themselves
+IDLE_WORKER_TIMEOUT = 300
+
+
+class _Handle(Future):  # type: ignore[type-arg]
+    """The future of a batch that could not even be submitted."""
+
+
+class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
+    """Runs tasks in processes that outlive the call and serve the next one."""
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+
+    _workers: Any = None
+    _transport: Transport | None = None
+    _restart: Callable[[], None] | None = None
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return the number of workers for a call made here; 1 where there are none.
+
+        Warns where nesting is what forbids more.
+        """
+        return count_workers(
+            n_jobs, self.nesting_level, label="Loky", may_nest_in_loky=True
+        )
+
+    def configure(
+        self,
+        n_jobs: int | None = 1,
+        parallel: Parallel | None = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        idle_worker_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> int:
+        """Get hold of the workers, those of the last call if they fit."""
+        workers = self.effective_n_jobs(n_jobs)
+        if workers == 1:
+            from .sequential import SequentialBackend
+
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        options = {**self.backend_kwargs, **kwargs}
+        kept = options.pop("idle_worker_timeout", None)
+        if idle_worker_timeout is None:
+            idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
+        self.parallel = parallel
+        # for `abort_everything`, which must not negotiate anew
+        self._restart = partial(self._start, workers, idle_worker_timeout, options)
+        self._restart()
+        return workers
+
+    def _start(
+        self, n_jobs: int, idle_worker_timeout: float, options: dict[str, Any]
+    ) -> None:
+        import loky
+
+        from .transport import Transport
+
+        self._workers = loky.get_reusable_executor(
+            max_workers=n_jobs,
+            timeout=idle_worker_timeout,
+            initializer=options.get("initializer"),
+            initargs=options.get("initargs") or (),
+            env=self._prepare_worker_env(n_jobs),
+        )
+        self._transport = Transport()
+
+    def submit(
+        self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Queue one batch; a batch that can't be sent calls back with its error."""
+        from .transport import deliver
+
+        assert self._transport is not None
+        parcel = self._transport.pack(func)
+        try:
+            future = self._workers.submit(deliver, parcel)
+        except RuntimeError as error:
+            # the executor is broken, or was shut down by another call
+            future = _Handle()
+            future.set_exception(error)
+        future.joblib_parcel = parcel
+        future.joblib_transport = self._transport
+        future.add_done_callback(partial(_completed, parcel, callback))
+        return future
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return a batch's results, or raise its error."""
+        from loky.process_executor import ShutdownExecutorError
+
+        parcel: Parcel = out.joblib_parcel
+        try:
+            payload = out.result()
+        except ShutdownExecutorError as error:
+            raise RuntimeError(
+                "The executor underlying Parallel has been shutdown while this call "
+                "still had tasks there. Calls made by one thread share the workers "
+                "of loky: was another call aborted, or its generator of results "
+                "dropped before the end?"
+            ) from error
+        except Exception:
+            if parcel.error is not None:
+                raise parcel.error from parcel.error.__cause__
+            raise
+        return out.joblib_transport.unpack(payload, parcel.name)
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Kill the workers, and with them what is running and queued."""
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.shutdown(kill_workers=True)
+        if ensure_ready and self._restart is not None:
+            self._restart()
+
+    def terminate(self) -> None:
+        """Let go of the workers, which stay ready for the next call."""
+        self._workers = None
+        self._transport = None
+        self._restart = None
+        self.reset_batch_stats()
+
+
+def _completed(
+    parcel: Parcel, callback: Callable[[Any], Any] | None, future: Any
+) -> None:
+    parcel.release()
+    if callback is not None:
+        callback(future)

@@ -1,0 +1,145 @@
+"""The backend on a ``multiprocessing`` pool, started for each call."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .admission import count_workers
+from .autobatch import AutoBatchingMixin
+from .base import FallbackToBackend, ParallelBackendBase
+from .pooled import PoolManagerMixin
+
+if TYPE_CHECKING:
+    from ..parallel import Parallel
+    from .guard import PoolGuard
+    from .transport import Transport
+
+#: those of `configure`'s options that are the pool's
+POOL_OPTIONS = ("initializer", "initargs", "maxtasksperchild")
+
+
+def workers_have_main(start_method: str) -> bool:
+    """Whether workers have the main module of this process as their own.
+
+    Forked ones do; others import it anew, which takes a file or a module name.
+    """
+    if start_method == "fork":
+        return True
+    main = sys.modules.get("__main__")
+    named = getattr(getattr(main, "__spec__", None), "name", None)
+    return named is not None or getattr(main, "__file__", None) is not None
+
+
+class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBackendBase):
+    """Runs tasks on a pool of processes that lives as long as the call.
+
+    With the start method "fork" its workers begin with everything the caller
+    has in memory.
+    """
+
+    supports_retrieve_callback = True
+    supports_return_generator = False
+
+    _guard: PoolGuard | None = None
+    _transport: Transport | None = None
+    _restart: Callable[[], None] | None = None
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return the number of workers for a call made here; 1 where there are none.
+
+        Warns where nesting is what forbids more.
+        """
+        return count_workers(
+            n_jobs,
+            self.nesting_level,
+            label="Multiprocessing",
+            may_nest_in_loky=False,
+        )
+
+    def configure(
+        self,
+        n_jobs: int | None = 1,
+        parallel: Parallel | None = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        **kwargs: Any,
+    ) -> int:
+        """Start the workers."""
+        workers = self.effective_n_jobs(n_jobs)
+        if workers == 1:
+            from .sequential import SequentialBackend
+
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        # for `abort_everything`, which must not negotiate anew
+        self._restart = partial(self._start, workers, {**self.backend_kwargs, **kwargs})
+        self._restart()
+        return workers
+
+    def _start(self, n_jobs: int, options: dict[str, Any]) -> None:
+        import multiprocessing.pool
+
+        from .._multiprocessing_helpers import default_context
+        from ..pool import PicklingPool
+
+        context = options.get("context") or default_context()
+        method = context.get_start_method()
+        if method == "fork":
+            gc.collect()  # once here, instead of once in each worker
+        given = {
+            name: options[name]
+            for name in POOL_OPTIONS
+            if options.get(name) is not None
+        }
+        pool = self._pool = PicklingPool(n_jobs, context=context, **given)
+        # A pool of another project, put in place of multiprocessing's, pickles
+        # in its own way and looks after its workers itself.
+        if isinstance(pool, multiprocessing.pool.Pool):
+            from .guard import PoolGuard
+            from .transport import Transport
+
+            self._transport = Transport(main_by_reference=workers_have_main(method))
+            self._guard = PoolGuard(pool, recycles="maxtasksperchild" in given)
+
+    def submit(
+        self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Have the pool run one batch; if it can't be sent, call back with the error."""
+        if self._guard is None or self._get_pool() is not self._pool:
+            return super().submit(func, callback)
+        assert self._transport is not None
+        return self._guard.submit(self._transport.pack(func), callback)
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return a batch's results, or raise its error."""
+        parcel = getattr(out, "parcel", None)
+        if parcel is None:
+            return super().retrieve_result_callback(out)
+        if out.error is not None:
+            raise out.error
+        return parcel.transport.unpack(out.payload, parcel.name)
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Kill the workers, and with them what is running and queued."""
+        restart = self._restart
+        self._end_pool()
+        if ensure_ready and restart is not None:
+            restart()
+
+    def terminate(self) -> None:
+        """End the workers."""
+        self._end_pool()
+        self._restart = None
+        self.reset_batch_stats()
+
+    def _end_pool(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is None:
+            PoolManagerMixin.terminate(self)
+            return
+        self._pool = None
+        guard.end()
