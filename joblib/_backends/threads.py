@@ -1,0 +1,208 @@
+"""The backend that runs tasks on threads of this process.
+
+A team of threads takes batches from one queue. The callback of a finished
+batch runs on the thread that ran it, and submits the next batch to the same
+queue: in the steady state no thread sleeps and none has to be woken.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from .base import FallbackToBackend, ParallelBackendBase
+
+_Item = tuple[Callable[[], Any], Callable[[Any], Any]]
+
+
+class Failed:
+    """What a batch raised; stays in this process, so the exception does as it is."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class CancelledBatch(Exception):
+    """Outcome of a batch that was taken off the queue unrun."""
+
+
+def check_n_jobs(n_jobs: Any) -> None:
+    """Raise ValueError for ``n_jobs=0``, which has no meaning."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 in Parallel has no meaning")
+
+
+class Team:
+    """Up to `size` daemon threads that run batches in the order of submission.
+
+    Threads are started one by one as batches come in, and end when the team is
+    closed. Each belongs to one team only, so that what tasks keep in
+    ``threading.local`` or in context variables does not outlive the call.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, batch: Callable[[], Any], callback: Callable[[Any], Any]) -> None:
+        """Queue a batch; `callback` gets its results, or `Failed`."""
+        if self._closed:
+            callback(Failed(CancelledBatch("The call was aborted.")))
+            return
+        self._queue.put((batch, callback))
+        if len(self._threads) < self.size:
+            self._start_one()
+        if self._closed:
+            # Closed while this batch was on its way: nobody else will see it.
+            self._drain()
+
+    def _start_one(self) -> None:
+        with self._lock:
+            count = len(self._threads)
+            if count >= self.size or self._closed:
+                return
+            thread = threading.Thread(
+                target=self._work, name=f"joblib-thread-{count}", daemon=True
+            )
+            self._threads.append(thread)
+            try:
+                thread.start()
+            except RuntimeError:
+                # No more threads to be had: those there are do the work.
+                self._threads.pop()
+                self.size = count
+                if count == 0:
+                    raise
+
+    def _work(self) -> None:
+        take = self._queue.get
+        while True:
+            item = take()
+            if item is None:
+                return
+            batch, callback = item
+            out: Any
+            try:
+                out = batch()
+            except BaseException as error:  # the worker's boundary
+                out = Failed(error)
+            callback(out)
+            # While this thread waits, it must not keep a finished batch alive.
+            del item, batch, callback, out
+
+    def close(self, wait: bool) -> None:
+        """End the team; unrun batches get `CancelledBatch`.
+
+        With `wait` the threads are joined: all batches must have been run.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            threads = list(self._threads)
+        self._drain()
+        for _ in threads:
+            self._queue.put(None)
+        if wait:
+            me = threading.current_thread()
+            for thread in threads:
+                if thread is not me:
+                    thread.join()
+
+    def _drain(self) -> None:
+        ends = 0
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+            if item is None:
+                ends += 1
+            else:
+                item[1](Failed(CancelledBatch("The call was aborted.")))
+        for _ in range(ends):
+            self._queue.put(None)
+
+
+class ThreadingBackend(ParallelBackendBase):
+    """Runs tasks on threads of this process: no copies, and the GIL shared.
+
+    For functions that release the GIL (most of numpy, compression, I/O), or
+    that have to change the caller's objects.
+    """
+
+    supports_retrieve_callback = True
+    uses_threads = True
+    supports_sharedmem = True
+
+    _pool: Team | None = None
+    _n_jobs: int = 1
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return the number of threads; negative counts back from the cores."""
+        check_n_jobs(n_jobs)
+        if n_jobs is None or sys.platform == "emscripten":
+            return 1
+        if n_jobs < 0:
+            from .._cpu import cpu_count
+
+            return max(cpu_count() + 1 + n_jobs, 1)
+        return n_jobs
+
+    def configure(
+        self,
+        n_jobs: int | None = 1,
+        parallel: Any = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        **backend_kwargs: Any,
+    ) -> int:
+        """Note the number of threads; they start with the first batches."""
+        effective = self.effective_n_jobs(n_jobs)
+        if effective == 1:
+            from .sequential import SequentialBackend
+
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._n_jobs = effective
+        self._pool = Team(effective)
+        return effective
+
+    def submit(
+        self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
+    ) -> None:
+        team = self._pool
+        if team is None:  # a late batch of a call that has ended
+            (callback or _ignore)(Failed(CancelledBatch("The call has ended.")))
+        else:
+            team.submit(func, callback or _ignore)
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        if type(out) is Failed:
+            raise out.error
+        return out
+
+    def terminate(self) -> None:
+        team, self._pool = self._pool, None
+        if team is not None:
+            team.close(wait=True)
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Cancel what is queued; a thread ends after the batch it is running."""
+        team, self._pool = self._pool, None
+        if ensure_ready:
+            self._pool = Team(self._n_jobs)
+        if team is not None:
+            team.close(wait=False)
+
+
+def _ignore(out: Any) -> None:
+    pass

@@ -1,0 +1,103 @@
+"""An exception caught where a task ran, carried with its traceback to the caller."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+
+class RemoteTraceback(Exception):
+    """The text of a traceback from another thread, process or machine.
+
+    It stands as ``__cause__`` of the exception that the caller sees, so that
+    the frames of the worker are shown above those of the caller.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class UnpicklableTaskError(RuntimeError):
+    """Stands in for a task's exception that can't be pickled."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the traceback of `error` as Python prints it."""
+    return "".join(
+        traceback.format_exception(type(error), error, error.__traceback__)
+    )
+
+
+class CapturedError:
+    """A task's exception and the text of its traceback; picklable in any case.
+
+    Parameters
+    ----------
+    error : BaseException
+        What the task raised.
+    text : str, optional
+        The traceback; taken from `error` when left out.
+    """
+
+    __slots__ = ("error", "text")
+
+    def __init__(self, error: BaseException, text: str | None = None) -> None:
+        self.error = error
+        self.text = describe(error) if text is None else text
+
+    def raised(self) -> BaseException:
+        """Return the exception to raise in the caller."""
+        self.error.__cause__ = RemoteTraceback(self.text)
+        return self.error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled apart from the message it travels in: an exception that can't
+        # be pickled, or can't be read back, must not take that message along.
+        label = f"{type(self.error).__qualname__}: {self.error}"
+        try:
+            data = pickle.dumps(self.error, pickle.HIGHEST_PROTOCOL)
+            pickle.loads(data)
+        except Exception:
+            try:
+                import cloudpickle
+
+                data = cloudpickle.dumps(self.error)
+            except Exception as reason:
+                data = b""
+                label = f"{label} (not picklable: {type(reason).__name__}: {reason})"
+        return _rebuild, (data, label, self.text)
+
+
+def _rebuild(data: bytes, label: str, text: str) -> CapturedError:
+    error: Any = None
+    if data:
+        try:
+            error = pickle.loads(data)
+        except Exception as reason:
+            label = f"{label} (not readable here: {type(reason).__name__}: {reason})"
+    if not isinstance(error, BaseException):
+        error = UnpicklableTaskError(
+            f"A task failed with an exception that can't be pickled: {label}"
+        )
+    return CapturedError(error, text)
+
+
+def capture_call(func: Callable[[], Any]) -> Any:
+    """Return ``func()``, or a `CapturedError` of what it raised."""
+    try:
+        return func()
+    except BaseException as error:  # the worker's boundary: it all goes home
+        return CapturedError(error)
+
+
+def unwrap(out: Any) -> Any:
+    """Return `out`, or raise the exception that it carries."""
+    if type(out) is CapturedError:
+        raise out.raised()
+    return out

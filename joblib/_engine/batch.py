@@ -1,0 +1,245 @@
+"""Tasks, batches of tasks, and the worker's half: how a batch is run."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .context import NestedContext
+
+#: one task: the function, its positional and its keyword arguments
+Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+_DELAYED_DOC = """Capture a function, so that calling it makes a task instead.
+
+    Parameters
+    ----------
+    function : callable
+        What the task will run.
+
+    Returns
+    -------
+    callable
+        Called with arguments, it returns the task ``(function, args, kwargs)``.
+
+    Examples
+    --------
+    >>> from joblib import Parallel, delayed
+    >>> delayed(pow)(2, 10)
+    (<built-in function pow>, (2, 10), {})
+    >>> Parallel(n_jobs=1)(delayed(pow)(2, i) for i in range(4))
+    [1, 2, 4, 8]
+    """
+
+
+class _DocOfWrapped:
+    """``__doc__``: the class's own on the class, the function's on an instance."""
+
+    def __get__(self, instance: Any, owner: type) -> str | None:
+        if instance is None:
+            return _DELAYED_DOC
+        doc: str | None = getattr(instance.__wrapped__, "__doc__", None)
+        return doc
+
+
+class delayed:  # noqa: N801 - used as a function everywhere
+    # A class and not a closure: made once a task, it has to cost next to
+    # nothing, and still shows the name and docstring of what it wraps.
+    __slots__ = ("__wrapped__",)
+    __doc__ = _DocOfWrapped()  # type: ignore[assignment]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__wrapped__ = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Task:
+        return self.__wrapped__, args, kwargs
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":  # not yet there while being unpickled
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"delayed({self.__wrapped__!r})"
+
+
+def name_of(func: Any) -> str:
+    """Return a readable name of a function, method, partial or callable object.
+
+    >>> from functools import partial
+    >>> name_of(partial(sorted, reverse=True))
+    'sorted'
+    """
+    seen = 0
+    while not hasattr(func, "__name__") and seen < 10:
+        inner = getattr(func, "func", None) or getattr(func, "function", None)
+        if inner is None:
+            return type(func).__name__
+        func, seen = inner, seen + 1
+    return str(getattr(func, "__qualname__", func.__name__))
+
+
+def _explain_undelayed(items: list[Any], error: Exception) -> Exception | None:
+    """Return the error to raise instead when an item of a batch is no task."""
+    for item in items:
+        is_task = isinstance(item, (tuple, list)) and len(item) == 3
+        if not (is_task and callable(item[0])):
+            return type(error)(
+                "Parallel runs tasks made by `delayed`, such as "
+                "delayed(function)(argument); it got an item of type "
+                f"{type(item).__name__!r} instead: {repr(item)[:80]}. Was a "
+                f"`delayed(...)` forgotten? ({error})"
+            )
+    return None
+
+
+def run_wrapped(wrappers: tuple[Any, ...], task: Task) -> Any:
+    """Run one task inside its wrappers, the first of them outermost.
+
+    The task's own error reaches the caller even when a teardown fails on the
+    way out; a wrapper that means to translate it says so by ``raise ... from``.
+    """
+    func, args, kwargs = task
+    failure: list[BaseException] = []
+
+    def innermost(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except BaseException as error:  # seen and raised on
+            failure[:] = [error]
+            raise
+
+    # wrappers read the function's name, and may pickle or inspect it
+    innermost.__name__ = getattr(func, "__name__", type(func).__name__)
+    innermost.__qualname__ = name_of(func)
+    innermost.__module__ = getattr(func, "__module__", innermost.__module__)
+    innermost.__wrapped__ = func  # type: ignore[attr-defined]
+
+    call: Callable[..., Any] = innermost
+    for wrapper in reversed(wrappers):
+        call = _bind(wrapper, call)
+    try:
+        return call(*args, **kwargs)
+    except BaseException as error:
+        own = failure[0] if failure else error
+        if own is error or error.__cause__ is own or error.__context__ is not own:
+            raise
+        if hasattr(own, "add_note"):  # Python >= 3.11
+            own.add_note(f"The task's wrapper failed as well: {error!r}")
+        raise own from own.__cause__
+    finally:
+        # the frame of the error refers to this list: break the cycle
+        failure.clear()
+
+
+def _bind(wrapper: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(call, args, kwargs)
+
+    wrapped.__name__ = call.__name__
+    wrapped.__qualname__ = call.__qualname__
+    wrapped.__module__ = call.__module__
+    wrapped.__wrapped__ = call.__wrapped__  # type: ignore[attr-defined]
+    return wrapped
+
+
+class BatchedCalls:
+    """Tasks that run one after the other on one worker.
+
+    Parameters
+    ----------
+    iterator_slice : iterable of task
+        The tasks, each ``(function, args, kwargs)``.
+    backend_and_jobs : tuple or ParallelBackendBase
+        The backend for nested calls, with or without their number of jobs.
+    reducer_callback : callable, optional
+        Called with no argument each time the batch is pickled.
+    pickle_cache : dict, optional
+        Kept for backends that share something between the batches of a call.
+    wrappers : tuple of callable, optional
+        What runs around each task, outermost first.
+    """
+
+    def __init__(
+        self,
+        iterator_slice: Iterable[Task],
+        backend_and_jobs: Any,
+        reducer_callback: Callable[[], None] | None = None,
+        pickle_cache: dict[Any, Any] | None = None,
+        *,
+        wrappers: tuple[Any, ...] = (),
+    ) -> None:
+        self.items = (
+            iterator_slice
+            if type(iterator_slice) is list
+            else list(iterator_slice)
+        )
+        if type(backend_and_jobs) is NestedContext:
+            self._nested = backend_and_jobs
+        elif isinstance(backend_and_jobs, tuple):
+            self._nested = NestedContext(*backend_and_jobs)
+        else:
+            self._nested = NestedContext(backend_and_jobs, None)
+        self._reducer_callback = reducer_callback
+        self._pickle_cache = pickle_cache
+        self._wrappers = wrappers
+
+    @property
+    def _size(self) -> int:
+        return len(self.items)
+
+    @property
+    def _backend(self) -> Any:
+        return self._nested.backend
+
+    @property
+    def _n_jobs(self) -> int | None:
+        return self._nested.n_jobs
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def with_items(self, items: list[Task]) -> BatchedCalls:
+        """Return a batch of the same call that holds other tasks."""
+        return type(self)(
+            items,
+            self._nested,
+            self._reducer_callback,
+            self._pickle_cache,
+            wrappers=self._wrappers,
+        )
+
+    def name(self) -> str:
+        """Return the name of the first task's function."""
+        return name_of(self.items[0][0]) if self.items else "nothing"
+
+    def __call__(self) -> list[Any]:
+        """Run the tasks on this worker; return their results in order."""
+        before = self._nested.enter()
+        try:
+            if self._wrappers:
+                return [run_wrapped(self._wrappers, task) for task in self.items]
+            return [func(*args, **kwargs) for func, args, kwargs in self.items]
+        except (TypeError, ValueError) as error:
+            better = _explain_undelayed(self.items, error)
+            if better is not None:
+                raise better from None
+            raise
+        finally:
+            self._nested.leave(before)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reducer_callback is not None:
+            self._reducer_callback()
+        state = (self.items, self._nested, None, self._pickle_cache)
+        return _rebuild_batch, (type(self), state, self._wrappers)
+
+
+def _rebuild_batch(
+    cls: type[BatchedCalls], state: tuple[Any, ...], wrappers: tuple[Any, ...]
+) -> BatchedCalls:
+    return cls(*state, wrappers=wrappers)

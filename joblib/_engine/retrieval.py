@@ -1,0 +1,251 @@
+"""How results reach the caller: in order, as they come, or computed on the spot."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from .batch import _explain_undelayed, run_wrapped
+from .run import ANY, TASK_DONE, Run
+
+# On Windows a wait without an end can't be interrupted by Ctrl-C.
+_LONGEST_WAIT = 0.5 if sys.platform == "win32" else None
+
+
+def timeout_error(message: str) -> Exception:
+    """Return an error that is both of the types people catch.
+
+    Older releases raise multiprocessing's TimeoutError, which is not the
+    builtin one.
+    """
+    from multiprocessing import TimeoutError as ProcessTimeout
+
+    class TaskTimeoutError(ProcessTimeout, TimeoutError):
+        """A task kept the caller waiting for longer than `timeout`."""
+
+    return TaskTimeoutError(message)
+
+
+class _Ending:
+    """The end of a call, whichever way it ends: abort if need be, then tidy up."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        run = self.run
+        if exc_type is None and run.finish():
+            run.end()
+            return
+        if exc_type is GeneratorExit and run.active:
+            warn_early_exit(run)
+        if threading.get_ident() == run.caller:
+            run.end()
+            return
+        # A generator that is collected on a thread of the backend: stopping the
+        # workers from there would have the thread wait for itself.
+        run.fail(RuntimeError("The generator of results was closed."))
+        threading.Thread(target=run.end, name="joblib-abort", daemon=True).start()
+
+
+def warn_early_exit(run: Run) -> None:
+    done = sum(len(job.results) for job in run.finished)
+    done += sum(len(j.results) for j in run.jobs if j.status is TASK_DONE)
+    cancelled = run.n_dispatched_tasks - run.n_completed_tasks
+    if not done and not cancelled:
+        return
+    warnings.warn(
+        f"{done} tasks have been successfully executed  but not used. Additionally, "
+        f"{cancelled} tasks which were still being processed by the workers have "
+        "been cancelled. You could benefit from adjusting the input task iterator "
+        "to limit unnecessary computation time.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _check(run: Run) -> None:
+    """Raise what the call was given up for; the condition is held."""
+    if run.aborting:
+        error = run.error
+        if error is None:
+            raise RuntimeError(
+                "This call of Parallel was ended before all its results were "
+                "taken, by leaving its `with` block or by closing its generator."
+            )
+        try:
+            raise error
+        finally:
+            # the traceback refers to this frame: no cycle through the error
+            del error
+            run.error = None
+
+
+def _wait(run: Run, oldest: Any) -> None:
+    """Wait for a change, at most until the oldest job's time is up."""
+    if run.timeout is None or oldest is None:
+        run.condition.wait(_LONGEST_WAIT)
+        return
+    now = monotonic()
+    if oldest.deadline is None:
+        oldest.deadline = now + run.timeout
+    elif now >= oldest.deadline:
+        raise timeout_error(
+            f"A task was not done within timeout={run.timeout} seconds of being "
+            "waited for. The call was aborted; pass a longer `timeout`, or None."
+        )
+    left = oldest.deadline - now
+    run.condition.wait(left if _LONGEST_WAIT is None else min(left, _LONGEST_WAIT))
+
+
+def _until_drained(run: Run) -> None:
+    """Wait until every task has completed."""
+    with run.condition:
+        while not run.drained():
+            _check(run)
+            run.condition.wait(_LONGEST_WAIT)
+        _check(run)
+
+
+def _ordered(run: Run) -> Iterator[list[Any]]:
+    """Yield the results of each batch in the order of dispatch."""
+    while True:
+        with run.condition:
+            while True:
+                _check(run)
+                head = run.jobs[0] if run.jobs else None
+                if head is not None and head.status is TASK_DONE:
+                    break
+                if head is None and run.drained():
+                    return
+                run.awaited = ANY if head is None else head
+                _wait(run, head)
+            run.jobs.popleft()
+        results = head.results
+        head.results = head = None  # the consumer alone keeps them from here on
+        yield results
+
+
+def _unordered(run: Run) -> Iterator[list[Any]]:
+    """Yield the results of each batch as it completes."""
+    while True:
+        with run.condition:
+            while not run.finished:
+                _check(run)
+                if run.drained():
+                    return
+                run.awaited = ANY
+                _wait(run, next(iter(run.pending), None))
+            job = run.finished.popleft()
+        results = job.results
+        job.results = job = None
+        yield results
+
+
+def _fetched(run: Run) -> Iterator[list[Any]]:
+    """Yield results in order, fetched from a backend that has no callback for it."""
+    while True:
+        with run.condition:
+            while not (run.jobs and run.jobs[0].registered):
+                _check(run)
+                if not run.jobs and run.exhausted:
+                    return
+                run.awaited = ANY
+                run.condition.wait(_LONGEST_WAIT)
+            _check(run)
+            job = run.jobs.popleft()
+        results = run.backend.retrieve_result(job.job, timeout=run.timeout)
+        # A backend that calls back late, or never, must not stop the rest.
+        run.complete(job, None)
+        yield results
+
+
+def _batches(run: Run) -> Iterator[list[Any]]:
+    if not run.by_callback:
+        return _fetched(run)
+    return _ordered(run) if run.ordered else _unordered(run)
+
+
+def collect(run: Run) -> list[Any]:
+    """Make the call; return all results in order."""
+    results: list[Any] = []
+    with _Ending(run):
+        run.backend.start_call()
+        run.start()
+        with run.backend.retrieval_context():
+            if run.by_callback and run.timeout is None:
+                _until_drained(run)
+                for job in run.jobs:
+                    results += job.results
+                run.jobs.clear()
+            else:
+                for batch in _batches(run):
+                    results += batch
+    run.parallel.print_progress()
+    return results
+
+
+def stream(run: Run) -> Iterator[Any]:
+    """Make the call; yield None when it has begun, and then the results."""
+    with _Ending(run):
+        run.backend.start_call()
+        run.start()
+        yield None
+        with run.backend.retrieval_context():
+            for batch in _batches(run):
+                yield from batch
+                del batch
+    run.parallel.print_progress()
+
+
+def inline(run: Run, tasks: Iterable[Any], size: int) -> Iterator[Any]:
+    """Run the tasks in the caller; yield None first, and then each result.
+
+    They are taken from the caller's iterable `size` at a time.
+    """
+    run.begin()
+    wrappers = run.wrappers
+    progress = run.parallel.print_progress
+    iterator = iter(tasks)
+    batches = iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
+    task: Any = None
+    try:
+        run.backend.start_call()
+        yield None
+        for batch in batches:
+            run.n_dispatched_batches += 1
+            for task in (batch,) if size == 1 else batch:
+                run.n_dispatched_tasks += 1
+                if wrappers:
+                    result = run_wrapped(wrappers, task)
+                else:
+                    func, args, kwargs = task
+                    result = func(*args, **kwargs)
+                run.n_completed_tasks += 1
+                progress()
+                yield result
+                result = None
+        run.exhausted = True
+        run.finish()
+    except (TypeError, ValueError) as error:
+        better = None if task is None else _explain_undelayed([task], error)
+        if better is None:
+            raise
+        raise better from None
+    finally:
+        run.end()
+    progress()

@@ -1,0 +1,141 @@
+"""The caller's iterable, cut into batches as workers become free.
+
+How far the iterable is read ahead of the work is said by `pre_dispatch`: that
+many tasks are given out at the start, and one more batch for each that ends.
+"""
+
+from __future__ import annotations
+
+import numbers
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from .._utils import eval_expr
+
+
+def initial_tasks(pre_dispatch: Any, n_jobs: int) -> int | None:
+    """Return how many tasks are given out at the start; None for all.
+
+    Parameters
+    ----------
+    pre_dispatch : "all", int or str
+        A string may hold arithmetic of numbers and ``n_jobs``.
+    n_jobs : int
+        The effective number of jobs.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or less than 1.
+    TypeError
+        If it is neither a string nor a number.
+
+    Examples
+    --------
+    >>> initial_tasks("2 * n_jobs", 4)
+    8
+    >>> initial_tasks("all", 4) is None
+    True
+    """
+    if pre_dispatch == "all":
+        return None
+    value = pre_dispatch
+    if isinstance(pre_dispatch, str):
+        value = eval_expr(pre_dispatch.replace("n_jobs", str(n_jobs)))
+    elif not isinstance(pre_dispatch, numbers.Real):
+        raise TypeError(
+            "pre_dispatch must be 'all', a number of tasks or an expression such as "
+            f"'2 * n_jobs', got {pre_dispatch!r} of type "
+            f"{type(pre_dispatch).__name__}."
+        )
+    if not value >= 1:
+        raise ValueError(
+            "pre_dispatch must give out at least one task, got "
+            f"{pre_dispatch!r} (that is {value}) with n_jobs={n_jobs}."
+        )
+    return int(value)
+
+
+def share(size: int, left: int, n_jobs: int) -> int:
+    """Return how many of the `left` last tasks one batch of at most `size` takes.
+
+    Half of an equal share, so that batches shrink towards the end and no worker
+    is left with a long one while the others idle (guided self-scheduling:
+    Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987).
+
+    >>> [share(100, left, n_jobs=2) for left in (1000, 40, 10, 1)]
+    [100, 10, 3, 1]
+    """
+    return max(1, min(size, -(-left // (2 * n_jobs))))
+
+
+class Source:
+    """An iterator shared by all threads that dispatch.
+
+    `lock` must be held around `take`; the caller's code runs under it, and so
+    it is not the lock that guards the state of the run.
+
+    Parameters
+    ----------
+    iterable : iterable of task
+    n_jobs : int
+        The effective number of jobs, for the sizes of the last batches.
+    limit : int, optional
+        How many tasks `take` may give out until `release`.
+    """
+
+    def __init__(
+        self, iterable: Iterable[Any], n_jobs: int, limit: int | None
+    ) -> None:
+        self.lock = threading.Lock()
+        self.exhausted = False
+        self._next = iter(iterable).__next__
+        self._n_jobs = n_jobs
+        self._budget = limit
+        self._ahead: deque[Any] = deque()
+
+    def release(self) -> None:
+        """End the initial phase: from here on each `take` is one batch."""
+        self._budget = None
+
+    def take(self, size: int) -> list[Any]:
+        """Return the tasks of the next batch, at most `size`; empty at the end.
+
+        In the initial phase empty means that the budget is spent.
+        """
+        budget = self._budget
+        if budget is not None:
+            # The first batches share the budget, else one worker had it all.
+            size = min(size, -(-budget // self._n_jobs))
+            if size <= 0:
+                return []
+            self._budget = budget - size
+        if size == 1 and not self._ahead:
+            if self.exhausted:
+                return []
+            try:
+                return [self._next()]
+            except StopIteration:
+                self.exhausted = True
+                return []
+        return self._take_ahead(size, read_on=budget is None)
+
+    def _take_ahead(self, size: int, read_on: bool) -> list[Any]:
+        """Take a batch, reading on one round to see the end before it comes."""
+        ahead = self._ahead
+        wanted = size * self._n_jobs if read_on else size
+        while len(ahead) < wanted and not self.exhausted:
+            try:
+                ahead.append(self._next())
+            except StopIteration:
+                self.exhausted = True
+        if self.exhausted and read_on:
+            size = share(size, len(ahead), self._n_jobs)
+        return [ahead.popleft() for _ in range(min(size, len(ahead)))]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to take."""
+        return self.exhausted and not self._ahead
