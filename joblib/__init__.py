@@ -123,6 +123,9 @@ _MODULES = frozenset(
 # in the child: ask that runtime not to start itself again at fork.
 os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
 
+# `import distributed.joblib`, the line that once registered the dask backend
+importlib.import_module("._distributed_alias", __name__).install()
+
 
 def __getattr__(name: str) -> Any:
     home = _HOME.get(name)

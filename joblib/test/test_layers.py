@@ -68,6 +68,15 @@ LAYERS: dict[str, list[str]] = {
         "_backends.loky",
         "_backends.multiprocessing",
         "_parallel_backends",
+        "_dask.naming",
+        "_dask.packing",
+        "_dask.remote",
+        "_dask.slots",
+        "_dask.clients",
+        "_dask.collecting",
+        "_dask.sharing",
+        "_dask.courier",
+        "_dask.backend",
         "_dask",
     ],
     "6 engine": [
@@ -77,7 +86,7 @@ LAYERS: dict[str, list[str]] = {
         "_engine.progress",
     ],
     "7 loop": ["parallel", "testing", "_testing.backend_contract"],
-    "8 front": [""],
+    "8 front": ["_distributed_alias", ""],
 }
 
 RANK = {name: rank for rank, name in enumerate(sum(LAYERS.values(), ROOMS))}

@@ -1,0 +1,250 @@
+"""The backend for clusters of dask.distributed."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from .._backends.autobatch import AutoBatchingMixin
+from .._backends.base import FallbackToBackend, ParallelBackendBase
+from .._backends.sequential import SequentialBackend
+from .clients import (
+    check_submit_options,
+    count_cores,
+    find_client,
+    find_client_in_task,
+    require_dask,
+    shares_process,
+    wait_for_worker,
+)
+from .collecting import Lost
+from .courier import Courier
+from .packing import Packed
+from .sharing import Sharing, check_scatter, scatter_all
+from .slots import SlotReleased
+
+
+class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
+    """Runs tasks on the workers of a dask.distributed cluster.
+
+    Parameters
+    ----------
+    scheduler_host : str, optional
+        Address of the scheduler, such as ``"tcp://10.0.0.1:8786"``. A client
+        already connected to it is used, else one is made, and closed with the
+        backend. When left out: the current client, and inside a task the
+        cluster on which it runs.
+    scatter : list or tuple, optional
+        Objects to send to all workers beforehand; tasks that have one of these
+        very objects as an argument find it there. Other large arguments are
+        sent when they are met.
+    client : distributed.Client, optional
+        The client to use.
+    loop : tornado.ioloop.IOLoop, optional
+        Event loop for a client that is made here.
+    wait_for_workers_timeout : float, default=10
+        Seconds to wait for the first worker; 0 not to wait.
+    **submit_kwargs : dict
+        Keywords of ``Client.submit`` for every task: ``workers``, ``resources``,
+        ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``.
+
+    Raises
+    ------
+    ValueError
+        If dask is not installed, or there is no client to use.
+    TypeError
+        If `scatter` is not a list or tuple, or dask knows no such keyword.
+    """
+
+    default_n_jobs = -1
+    supports_inner_max_num_threads = False
+    supports_retrieve_callback = True
+    supports_return_generator = True
+    supports_timeout = True
+    runs_single_job_inline = False
+
+    def __init__(
+        self,
+        scheduler_host: str | None = None,
+        scatter: list[Any] | tuple[Any, ...] | None = None,
+        client: Any = None,
+        loop: Any = None,
+        wait_for_workers_timeout: float = 10,
+        **submit_kwargs: Any,
+    ) -> None:
+        nesting_level = submit_kwargs.pop("nesting_level", None)
+        super().__init__(nesting_level=nesting_level)
+        require_dask()
+        check_scatter(scatter)
+        check_submit_options(submit_kwargs)
+        found, made = find_client(client, scheduler_host, loop)
+        if made:
+            weakref.finalize(self, found.close)
+        self._set_up(found, scatter, wait_for_workers_timeout, submit_kwargs)
+
+    def _set_up(
+        self,
+        client: Any,
+        scatter: list[Any] | tuple[Any, ...] | None,
+        wait_for_workers_timeout: float,
+        submit_kwargs: dict[str, Any],
+    ) -> None:
+        self._client = client
+        self.wait_for_workers_timeout = wait_for_workers_timeout
+        self.submit_kwargs = submit_kwargs
+        # kept, for futures are found by the id of their object
+        self._scatter = list(scatter or ())
+        self._given: dict[int, Any] | None = None
+        self._limit: int | None = None
+        self._courier: Courier | None = None
+        self._context: contextvars.Context | None = None
+
+    # ------------------------------------------------- across the cluster
+    def _for_tasks(self) -> DaskDistributedBackend:
+        """Return this backend as tasks get it: with the client of their worker."""
+        other = type(self).__new__(type(self))
+        ParallelBackendBase.__init__(other, nesting_level=(self.nesting_level or 0) + 1)
+        other._set_up(
+            None, None, self.wait_for_workers_timeout, dict(self.submit_kwargs)
+        )
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.nesting_level, self.wait_for_workers_timeout, self.submit_kwargs)
+        return _arrive, (type(self), *state)
+
+    @property
+    def client(self) -> Any:
+        """The client; in a task it is looked for when it is first needed."""
+        if self._client is None:
+            self._client = find_client_in_task(self._context)
+        return self._client
+
+    # ---------------------------------------------------- around a call
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks the cluster runs at once for `n_jobs`.
+
+        As many as the workers have threads, at most `n_jobs` of them if that is
+        positive; ``-2`` means all but one. 0 if there is no worker.
+        """
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs == 1:
+            return 1
+        cores = self._count_cores()
+        if cores == 0 and self.wait_for_workers_timeout:
+            wait_for_worker(
+                self.client, self.wait_for_workers_timeout, self.submit_kwargs
+            )
+            cores = self._count_cores()
+        if cores == 0 or n_jobs is None or n_jobs == -1:
+            return cores
+        return max(1, cores + 1 + n_jobs) if n_jobs < 0 else min(n_jobs, cores)
+
+    def _count_cores(self) -> int:
+        return count_cores(self.client, self.submit_kwargs.get("workers"))
+
+    def configure(
+        self,
+        n_jobs: int | None = 1,
+        parallel: Any = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        **backend_kwargs: Any,
+    ) -> int:
+        """Find the workers; a call for one job is run by the caller itself."""
+        effective = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        # Those who ask for all cores also get the ones that join later.
+        self._limit = None if n_jobs is None or n_jobs == -1 else effective
+        return effective
+
+    def stop_call(self) -> None:
+        """Let the call's thread and its data on the cluster go."""
+        courier, self._courier = self._courier, None
+        if courier is not None:
+            courier.close()
+
+    def terminate(self) -> None:
+        """Start anew with the size of batches."""
+        self.stop_call()
+        self.reset_batch_stats()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Cancel the call's tasks and release all that it holds on the cluster."""
+        courier, self._courier = self._courier, None
+        if courier is not None:
+            courier.abort(RuntimeError("The call that it was part of was aborted."))
+
+    def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
+        """Return the same cluster, all of it."""
+        return self._for_tasks(), -1
+
+    def retrieval_context(self) -> AbstractContextManager[Any]:
+        """Return a context in which a task does not hold a slot of its worker."""
+        return SlotReleased()
+
+    # ---------------------------------------------------- around a batch
+    def submit(
+        self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Give a batch to the call's courier."""
+        here = threading.current_thread()
+        if isinstance(here, Courier) and here.employer is self:
+            courier: Courier | None = here
+        else:
+            courier = self._courier
+        if courier is None:
+            courier = self._courier = self._hire()
+        courier.submit(func, callback or _ignore)
+
+    def _hire(self) -> Courier:
+        client = self.client
+        if self._given is None:
+            self._given = scatter_all(client, self._scatter) if self._scatter else {}
+        options = dict(self.submit_kwargs)
+        workers = options.get("workers")
+        if workers is not None:
+            workers = [workers] if isinstance(workers, str) else list(workers)
+            options["workers"] = workers
+        in_process = shares_process(client)
+        courier = Courier(
+            client,
+            Sharing(client, self._given, in_process, workers),
+            options,
+            self._limit,
+            in_process,
+        )
+        courier.employer = self
+        courier.start()
+        return courier
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return the results of a batch, or raise what happened to it."""
+        if type(out) is Lost:
+            raise out.error
+        return out.load() if isinstance(out, Packed) else out
+
+
+def _ignore(out: Any) -> None:
+    """Stand in for a callback nobody gave."""
+
+
+def _arrive(
+    cls: type[DaskDistributedBackend],
+    nesting_level: int | None,
+    wait_for_workers_timeout: float,
+    submit_kwargs: dict[str, Any],
+) -> DaskDistributedBackend:
+    """Rebuild a backend where its pickle arrived: it will use the client there."""
+    backend = cls.__new__(cls)
+    ParallelBackendBase.__init__(backend, nesting_level=nesting_level)
+    backend._set_up(None, None, wait_for_workers_timeout, submit_kwargs)
+    backend._context = contextvars.copy_context()
+    return backend

@@ -1,0 +1,307 @@
+"""The thread that takes the batches of one call to the cluster and back.
+
+::
+
+    submit -> [outbox] -> pack, share -> Client.map -> (cluster) -> Collector
+    callback  <-------- [arrived] <-------------------------------------'
+
+The courier pickles and unpickles, so neither the caller nor the client's event
+loop is kept waiting by it; and what has piled up meanwhile goes out as one message.
+All callbacks of a call are made on its courier's thread, one after the other.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .clients import CLOSED, current_task_key, set_task_key
+from .collecting import Collector, Lost
+from .naming import key_for
+from .packing import Packed, explain_batch
+from .remote import TaskFailure, run_batch
+from .sharing import Sharing
+
+#: seconds between two looks at whether the client still lives
+HEARTBEAT = 0.5
+#: at most about this many bytes of batches go out in one message
+MESSAGE = 4_000_000
+#: how often a batch is sent at most, if its shared data is lost with a worker
+SENDINGS = 4
+
+
+class Shipment:
+    """One batch on its way there and back."""
+
+    __slots__ = ("batch", "callback", "future", "sendings", "values")
+
+    def __init__(self, batch: Any, callback: Callable[[Any], Any]) -> None:
+        self.batch = batch
+        self.callback = callback
+        self.future: Any = None
+        self.sendings = 0
+        #: the futures of its shared arguments
+        self.values: list[Any] = []
+
+
+class Courier(threading.Thread):
+    """Carries the batches of one call.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+    sharing : Sharing
+        What knows the call's large arguments.
+    options : dict
+        Keywords for ``Client.map``.
+    limit : int or None
+        How many batches may be on the cluster at once.
+    in_process : bool
+        Client and workers share a process.
+    """
+
+    #: the backend it works for
+    employer: Any = None
+
+    def __init__(
+        self,
+        client: Any,
+        sharing: Sharing,
+        options: dict[str, Any],
+        limit: int | None,
+        in_process: bool,
+    ) -> None:
+        super().__init__(name="joblib-dask-courier", daemon=True)
+        self._client = client
+        self._sharing = sharing
+        self._options = options
+        self._limit = limit
+        self._in_process = in_process
+        # It acts for the task that made it: dask has to see it on that worker.
+        self._context = contextvars.copy_context()
+        self._task_key = current_task_key()
+        self._collector = Collector(client, self._deliver)
+        self._condition = threading.Condition()
+        # all below under the condition
+        self._outbox: deque[Shipment] = deque()
+        self._away: set[Shipment] = set()
+        self._arrived: list[tuple[Shipment, Any]] = []
+        self._closing = False
+        self._error: BaseException | None = None
+
+    # ------------------------------------------------------------ any thread
+    def submit(self, batch: Any, callback: Callable[[Any], Any]) -> None:
+        """Take a batch; `callback` hears of it once, on the courier's thread."""
+        with self._condition:
+            if self._closing:
+                raise RuntimeError(
+                    "The dask backend was given a task after its call had ended."
+                ) from self._error
+            self._outbox.append(Shipment(batch, callback))
+            self._condition.notify()
+
+    def close(self) -> None:
+        """Take no more batches; end once all callbacks are made."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+
+    def abort(self, error: BaseException) -> None:
+        """Call everything off: what waits, and what is on the cluster."""
+        with self._condition:
+            self._closing = True
+            if self._error is None:
+                self._error = error
+            self._cancel()
+            self._condition.notify()
+
+    # -------------------------------------------------------- the event loop
+    def _deliver(self, arrived: list[tuple[Shipment, Any]]) -> None:
+        with self._condition:
+            self._arrived += arrived
+            self._condition.notify()
+
+    # ------------------------------------------- any thread, under the condition
+    def _cancel(self) -> None:
+        """Have dask call off what is away; does not wait for it."""
+        futures = [shipment.future for shipment in self._away if shipment.future]
+        if not futures or self._client.status in CLOSED:
+            return
+        try:
+            self._client.loop.add_callback(
+                self._client.cancel, futures, asynchronous=True, force=True
+            )
+        except RuntimeError:  # the loop is closed, and all tasks are gone with it
+            pass
+
+    def _is_full(self) -> bool:
+        return self._limit is not None and len(self._away) >= self._limit
+
+    def _has_work(self) -> bool:
+        if self._arrived or self._error is not None:
+            return True
+        if self._outbox:
+            return not self._is_full()
+        return self._closing and not self._away
+
+    # ----------------------------------------------------------- the courier
+    def run(self) -> None:
+        self._context.run(self._serve)
+
+    def _serve(self) -> None:
+        try:
+            set_task_key(self._task_key)
+            while self._turn():
+                pass
+        except BaseException as error:  # whoever waits has to hear of it
+            self.abort(error)
+            self._call_off()
+        finally:
+            self._sharing.clear()
+
+    def _turn(self) -> bool:
+        with self._condition:
+            timely = self._condition.wait_for(
+                self._has_work, HEARTBEAT if self._away else None
+            )
+            arrived, self._arrived = self._arrived, []
+        if not timely and self._client.status in CLOSED:
+            self.abort(RuntimeError("The dask client was closed."))
+        for shipment, out in arrived:
+            self._settle(shipment, out)
+        if self._error is not None:
+            self._call_off()
+            return False
+        self._send()
+        with self._condition:
+            return bool(
+                self._outbox or self._away or self._arrived or not self._closing
+            )
+
+    def _settle(self, shipment: Shipment, out: Any) -> None:
+        with self._condition:
+            if shipment not in self._away:
+                return
+            self._away.discard(shipment)
+            shipment.future = None
+            if type(out) is Lost and self._has_lost_values(shipment, out):
+                self._outbox.appendleft(shipment)
+                return
+        if type(out) is Lost:
+            error = explain_loss(shipment.batch, out, self._client)
+            out = Lost(error, out.cancelled)
+        try:
+            shipment.callback(out)
+        except BaseException as error:  # the other batches still have to come home
+            threading.excepthook(
+                threading.ExceptHookArgs(
+                    (type(error), error, error.__traceback__, self)
+                )
+            )
+
+    def _has_lost_values(self, shipment: Shipment, out: Lost) -> bool:
+        """Tell whether to send a batch again with its shared arguments sent anew.
+
+        dask cancels the tasks whose scattered data died with its last holder.
+        """
+        if (
+            not out.cancelled
+            or self._error is not None
+            or self._client.status != "running"
+            or shipment.sendings >= SENDINGS
+        ):
+            return False
+        lost = [value for value in shipment.values if value.status != "finished"]
+        self._sharing.forget(lost)
+        shipment.values = []
+        return bool(lost)
+
+    def _send(self) -> None:
+        while True:
+            sent: list[Shipment] = []
+            rows: list[Packed] = []
+            nbytes = 0
+            while nbytes < MESSAGE:
+                with self._condition:
+                    if not self._outbox or self._is_full() or self._error:
+                        break
+                    shipment = self._outbox.popleft()
+                    self._away.add(shipment)
+                try:
+                    packed = self._pack(shipment)
+                except Exception as error:
+                    self._settle(shipment, Lost(error))
+                    continue
+                sent.append(shipment)
+                rows.append(packed)
+                nbytes += packed.nbytes
+            if not sent:
+                return
+            try:
+                self._dispatch(sent, rows)
+            except Exception as error:
+                for shipment in sent:
+                    self._settle(shipment, Lost(error))
+
+    def _pack(self, shipment: Shipment) -> Packed:
+        batch = shipment.batch
+        try:
+            items, shipment.values = self._sharing.take_out(batch.items)
+            if shipment.values:
+                batch = batch.with_items(items)
+            # Where client and worker share a process nothing copies the buffers
+            # on the way, and a task would write into the caller's arrays.
+            return Packed.of(batch, copy=self._in_process)
+        except Exception as error:
+            if self._client.status != "running":
+                raise
+            raise explain_batch(shipment.batch, error) from error
+
+    def _dispatch(self, shipments: list[Shipment], rows: list[Packed]) -> None:
+        columns: list[list[Any]] = [list(rows)]
+        if any(shipment.values for shipment in shipments):
+            columns.append([shipment.values for shipment in shipments])
+        keys = [key_for(shipment.batch) for shipment in shipments]
+        futures = self._client.map(
+            run_batch, *columns, key=keys, pure=False, **self._options
+        )
+        with self._condition:
+            for shipment, future in zip(shipments, futures, strict=True):
+                shipment.future = future
+                shipment.sendings += 1
+        self._collector.follow(shipments)
+
+    def _call_off(self) -> None:
+        """Tell all who still wait that there will be no result."""
+        with self._condition:
+            self._cancel()  # what was sent out while `abort` was running
+            self._away.update(self._outbox)
+            self._outbox.clear()
+            rest, error = list(self._away), self._error
+        self._sharing.clear()
+        for shipment in rest:
+            self._settle(shipment, Lost(error or RuntimeError("aborted"), True))
+
+
+def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
+    """Return the error to raise for a batch that has no result."""
+    error = lost.error
+    if isinstance(error, TaskFailure):
+        return error.captured.raised()
+    name = batch.name() if hasattr(batch, "name") else repr(batch)
+    if not lost.cancelled:
+        if sys.version_info >= (3, 11):
+            error.add_note(f"This ended a batch of calls of the function {name!r}.")
+        return error
+    address = getattr(client.scheduler, "address", None)
+    where = f"by the scheduler at {address}" if address else "by its closed client"
+    explained = RuntimeError(
+        f"A batch of calls of the function {name!r} was cancelled {where}: {error}"
+    )
+    explained.__cause__ = error
+    return explained

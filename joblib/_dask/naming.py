@@ -1,0 +1,51 @@
+"""The names under which batches appear on the cluster's dashboard."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._engine.batch import name_of
+
+
+def short_name(func: Any) -> str:
+    """Return the last part of a function's name, fit for a task key.
+
+    >>> short_name(lambda: None)
+    'lambda'
+    """
+    return name_of(func).rpartition(".")[2].strip("<>") or "task"
+
+
+class Batch:
+    """What a list of tasks is called, by the function of the first of them.
+
+    Parameters
+    ----------
+    tasks : sequence of tuple
+        The tasks, each ``(function, args, kwargs)``.
+
+    Examples
+    --------
+    >>> from joblib import delayed
+    >>> Batch([delayed(abs)(-1), delayed(abs)(-2)])
+    batch_of_abs_2_calls
+    >>> Batch([delayed(abs)(-1), delayed(len)("ab")])
+    mixed_batch_of_abs_2_calls
+    """
+
+    def __init__(self, tasks: Sequence[tuple[Callable[..., Any], Any, Any]]) -> None:
+        first = tasks[0][0] if tasks else None
+        self._count = len(tasks)
+        self._mixed = any(task[0] is not first for task in tasks)
+        self._funcname = short_name(first) if tasks else "nothing"
+
+    def __repr__(self) -> str:
+        prefix = "mixed_" if self._mixed else ""
+        return f"{prefix}batch_of_{self._funcname}_{self._count}_calls"
+
+
+def key_for(batch: Any) -> str:
+    """Return a task key that no other batch has; the dashboard cuts the suffix."""
+    return f"{Batch(batch.items)!r}-{uuid.uuid4()}"

@@ -1,0 +1,151 @@
+"""Objects as bytes, pickled by us so that failures are ours to explain.
+
+dask would pickle what it is given on its event loop, where an error is logged and
+nobody waits for it any more. A `Packed` object is nothing but bytes and can always
+be sent; large buffers in it are neither copied by pickling nor by unpickling.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .._engine.batch import name_of
+
+#: buffers of at least this many bytes travel beside the pickle instead of in it
+OUT_OF_BAND = 1 << 14
+
+PROTOCOL = 5
+
+
+def dump(obj: Any, *, copy: bool = False) -> tuple[bytes, list[Any]]:
+    """Return the pickle of `obj` and the buffers that stand beside it.
+
+    The C pickler is tried first: cloudpickle is ten times slower, and only needed
+    for what can't be imported on the worker. With `copy` all is in the pickle.
+    """
+    import cloudpickle
+
+    buffers: list[Any] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if copy or view.nbytes < OUT_OF_BAND:
+            return True
+        buffers.append(view)
+        return False
+
+    if not cloudpickle.list_registry_pickle_by_value():
+        try:
+            data = pickle.dumps(obj, PROTOCOL, buffer_callback=keep_in_band)
+        except Exception:  # whatever it is, cloudpickle may know better
+            pass
+        else:
+            if b"__main__" not in data:
+                return data, buffers
+        buffers.clear()
+    data = cloudpickle.dumps(obj, PROTOCOL, buffer_callback=keep_in_band)
+    return data, buffers
+
+
+class Packed:
+    """A pickled object, loaded anew by each call of `load`."""
+
+    __slots__ = ("_buffers", "_head")
+
+    def __init__(self, head: Any, buffers: list[Any]) -> None:
+        self._head = head
+        self._buffers = buffers
+
+    @classmethod
+    def of(cls, obj: Any, *, copy: bool = False) -> Packed:
+        return cls(*dump(obj, copy=copy))
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._head) + sum(len(part) for part in self._buffers)
+
+    def load(self) -> Any:
+        return pickle.loads(self._head, buffers=self._buffers)
+
+    def __sizeof__(self) -> int:
+        # what dask.sizeof goes by when a worker decides what to spill
+        return object.__sizeof__(self) + self.nbytes
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return type(self), _portable(self._head, self._buffers, protocol)
+
+
+class Parcel(Packed):
+    """A pickled object that is loaded once a process and shared by its tasks."""
+
+    __slots__ = ("_lock", "_loaded", "_value")
+
+    def __init__(self, head: Any, buffers: list[Any]) -> None:
+        super().__init__(head, buffers)
+        self._lock = threading.Lock()
+        self._loaded = False
+        self._value: Any = None
+
+    def load(self) -> Any:
+        with self._lock:
+            if not self._loaded:
+                self._value = super().load()
+                self._loaded = True
+            return self._value
+
+
+def _portable(head: Any, buffers: list[Any], protocol: int) -> tuple[Any, list[Any]]:
+    if protocol < 5:
+        return bytes(head), [bytes(part) for part in buffers]
+    if len(head) >= OUT_OF_BAND:
+        head = pickle.PickleBuffer(head)
+    return head, [pickle.PickleBuffer(part) for part in buffers]
+
+
+def _pickles(obj: Any) -> bool:
+    try:
+        dump(obj)
+    except Exception:
+        return False
+    return True
+
+
+def explain_batch(batch: Any, error: Exception) -> pickle.PicklingError:
+    """Return the error that names what of a batch can't be pickled."""
+    for func, args, kwargs in batch.items:
+        name = name_of(func)
+        if not _pickles(func):
+            what = f"The function {name!r} can't be pickled"
+            break
+        named: list[tuple[Any, Any]] = [*enumerate(args), *kwargs.items()]
+        bad = [(key, value) for key, value in named if not _pickles(value)]
+        if bad:
+            key, value = bad[0]
+            what = (
+                f"Argument {key!r} of the function {name!r}, of type "
+                f"{type(value).__qualname__!r}, can't be pickled"
+            )
+            break
+    else:
+        what = f"A batch of calls of the function {batch.name()!r} can't be pickled"
+    return pickle.PicklingError(
+        f"{what}, which is needed to send it to the workers of the cluster: "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def explain_result(name: str, results: list[Any], error: Exception) -> Exception:
+    """Return the error that names the result that can't be pickled."""
+    bad = next((item for item in results if not _pickles(item)), results)
+    return pickle.PicklingError(
+        f"The result of the function {name!r}, of type {type(bad).__qualname__!r}, "
+        "can't be pickled, which is needed to send it back from the worker: "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+#: makes what is sent of an object; `Packed.of` or one of its kin
+Packer = Callable[[Any], Any]

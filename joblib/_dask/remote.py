@@ -1,0 +1,101 @@
+"""The worker's half: unpack a batch, run it, pack its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._captured import CapturedError, capture_call
+from .packing import Packed, explain_result
+
+
+class Slot:
+    """Stands in a task for an argument that reaches the worker another way."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slot, (self.index,)
+
+
+class TaskFailure(Exception):
+    """Carries what a task raised past dask, which cuts long messages short.
+
+    It is raised on the worker, so that the dashboard shows the failure and dask's
+    ``retries=`` counts it. The caller sees the task's own exception.
+    """
+
+    def __init__(self, captured: CapturedError) -> None:
+        super().__init__(captured)
+        self.captured = captured
+
+    def __str__(self) -> str:
+        error = self.captured.error
+        return f"{type(error).__qualname__}: {error}"[:500]
+
+    # dask logs and shows the repr of what a task raised
+    __repr__ = __str__
+
+
+def fill(items: list[Any], values: Sequence[Any]) -> list[Any]:
+    """Put the shared values into the tasks where their slots are."""
+    loaded = [item.load() if isinstance(item, Packed) else item for item in values]
+
+    def put(value: Any) -> Any:
+        return loaded[value.index] if type(value) is Slot else value
+
+    return [
+        (
+            func,
+            tuple(put(value) for value in args),
+            {name: put(value) for name, value in kwargs.items()},
+        )
+        for func, args, kwargs in items
+    ]
+
+
+def in_same_process() -> bool:
+    """Tell whether this worker lives in the process of its client."""
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address).startswith("inproc://")
+    except ValueError:
+        return False
+
+
+def run_batch(packed: Packed, values: Sequence[Any] = ()) -> Any:
+    """Run a batch on this worker.
+
+    Parameters
+    ----------
+    packed : Packed
+        The `BatchedCalls`, with slots in place of shared arguments.
+    values : sequence, optional
+        The shared arguments, brought here by dask.
+
+    Returns
+    -------
+    Packed or list
+        The results; as they are when client and worker share a process.
+    """
+
+    def work() -> Any:
+        batch = packed.load()
+        if values:
+            batch = batch.with_items(fill(batch.items, values))
+        results = batch()
+        if in_same_process():
+            return results
+        try:
+            return Packed.of(results)
+        except Exception as error:
+            raise explain_result(batch.name(), results, error) from error
+
+    outcome = capture_call(work)
+    if isinstance(outcome, CapturedError):
+        raise TaskFailure(outcome)
+    return outcome

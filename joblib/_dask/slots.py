@@ -1,0 +1,86 @@
+"""Giving up a worker's slot while a task on it waits for tasks of its own.
+
+A dask worker runs as many tasks at once as it has threads. A task that waits for
+tasks it started itself would keep them from running: with one worker of one
+thread for ever. So the waiting thread leaves the pool (secedes), and takes a place
+in it again (rejoins) when the wait is over. Both concern the calling thread only.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+_HERE = threading.local()
+
+
+class _Waits:
+    """How many waits are open on a thread that has left the pool."""
+
+    __slots__ = ("count", "seceded")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seceded = False
+
+
+def _secede() -> bool:
+    """Leave the worker's pool; False if this thread has no place in one."""
+    from distributed import secede
+
+    try:
+        secede()
+    except ValueError:  # not on a worker
+        return False
+    except (AttributeError, KeyError):
+        # a thread of the task's own, or one that has left the pool already
+        return False
+    return True
+
+
+def _rejoin() -> None:
+    from distributed.threadpoolexecutor import rejoin
+
+    try:
+        rejoin()
+    except RuntimeError:
+        # The pool takes no more work: the worker is closing, there is no place
+        # to wait for, and the task must be able to end.
+        pass
+
+
+class SlotReleased:
+    """A context in which the calling thread holds no slot of its worker.
+
+    Contexts may overlap in any order on one thread (generators do): it leaves
+    with the first and rejoins after the last. One that is closed on another
+    thread, by the garbage collector for one, never rejoins in its name.
+    """
+
+    def __init__(self) -> None:
+        self._waits: _Waits | None = None
+
+    def __enter__(self) -> SlotReleased:
+        waits: _Waits | None = getattr(_HERE, "waits", None)
+        if waits is None:
+            waits = _HERE.waits = _Waits()
+        if waits.count == 0:
+            waits.seceded = _secede()
+        waits.count += 1
+        self._waits = waits
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        waits, self._waits = self._waits, None
+        if waits is None:
+            return
+        waits.count -= 1
+        is_own_thread = getattr(_HERE, "waits", None) is waits
+        if waits.count == 0 and waits.seceded and is_own_thread:
+            waits.seceded = False
+            _rejoin()
