@@ -5,6 +5,7 @@ Whoever gets here holds an array, so numpy is loaded already.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,7 @@ def array_chunks(array: Any) -> Iterator[memoryview]:
     Contiguous memory comes in one piece, as it lies: column by column for a
     Fortran-ordered array. Anything else is gathered row by row, piecewise.
     """
-    import numpy as np
-
+    np: Any = importlib.import_module("numpy")
     if array.nbytes == 0:
         return
     plain = array.view(np.ndarray) if type(array) is not np.ndarray else array

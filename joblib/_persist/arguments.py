@@ -1,0 +1,75 @@
+"""The ``compress`` argument of `dump`: from its many forms to (method, level)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._compress.registry import CODECS, codec_for_name
+
+_LEVELS = range(10)
+_DEFAULT_METHOD = "zlib"
+
+
+def _check_level(level: Any) -> None:
+    try:
+        allowed = level is None or level in _LEVELS
+    except TypeError:
+        allowed = False
+    if not allowed:
+        raise ValueError(
+            f'Non valid compress level given: "{level}". '
+            f"Possible values are {list(_LEVELS)}."
+        )
+
+
+def parse_compress(compress: Any, path: str | None) -> tuple[str, int | None] | None:
+    """Tell how to compress a file.
+
+    Parameters
+    ----------
+    compress : int, bool, None, str or tuple
+        A level, a method, or both. Level 0 and False mean no compression.
+    path : str or None
+        The file's name, whose extension chooses the method where `compress` names
+        none.
+
+    Returns
+    -------
+    tuple of (method, level) or None
+        None for no compression; a level of None is the method's own default.
+
+    Raises
+    ------
+    ValueError
+        If the method or the level is unknown.
+    """
+    method: Any = None
+    level: Any
+    if isinstance(compress, tuple):
+        if len(compress) != 2:
+            raise ValueError(
+                "Compress argument tuple should contain exactly 2 elements: "
+                f"(compress method, compress level), you passed {compress}"
+            )
+        method, level = compress
+    elif isinstance(compress, str):
+        method, level = compress, None
+    elif compress is True:
+        level = None
+    else:
+        level = compress
+    _check_level(level)
+    if method is not None and method not in CODECS:
+        raise ValueError(
+            f'Non valid compression method given: "{method}". '
+            f"Possible values are {list(CODECS)}."
+        )
+    if method is not None:
+        return None if level is not None and level == 0 else (method, level)
+    by_name = codec_for_name(path) if path is not None else None
+    if by_name is not None:
+        # The name asks for compression even where the level says none.
+        return by_name, level or None
+    if level is not None and level == 0:
+        return None
+    return _DEFAULT_METHOD, level

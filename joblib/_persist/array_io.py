@@ -1,0 +1,188 @@
+"""Array buffers between the pickle streams of a file: write, read and map them.
+
+The layout, which files of all releases since 0.10 share::
+
+    [pickle ... array's description] [n] [0xff * n] [elements] [pickle goes on ...]
+
+where the padding of n bytes (1 to 16, counted by the byte before) makes the elements
+start at a multiple of 16 bytes, so that they can be mapped where they lie. Arrays
+written to files that cannot tell their position, and those of releases before 1.2,
+have neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import stat
+import warnings
+from typing import Any
+
+from ..backports import make_memmap
+from .array_bytes import array_chunks
+from .failures import CorruptFileError, TruncatedFileError
+
+ALIGNMENT_BYTES = 16
+# Below this, padding and elements go out in one write.
+_SMALL_BYTES = 1 << 14
+# Compressors take no more at a time: some copy what they are given.
+_WRITE_BYTES = 1 << 24
+# Announced sizes above this are held against the file before memory is taken.
+_CHECKED_BYTES = 1 << 20
+
+
+def position_of(file: Any) -> int | None:
+    """The file's position, or None if it has none (a pipe, a socket)."""
+    try:
+        return int(file.tell())
+    except (AttributeError, OSError):
+        return None
+
+
+def bytes_left(file: Any) -> int | None:
+    """How many bytes follow in a file on disk; None for other files."""
+    inner = getattr(file, "raw", file)
+    if not hasattr(inner, "fileno") or type(inner).__module__ not in ("_io", "io"):
+        return None
+    try:
+        status = os.fstat(inner.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return int(status.st_size) - int(file.tell())
+    except OSError:
+        return None
+
+
+def padding_for(position: int, alignment: int) -> bytes:
+    """The counted padding that makes what follows start at a multiple of `alignment`."""
+    size = alignment - (position + 1) % alignment
+    return bytes((size,)) + b"\xff" * size
+
+
+def write_elements(file: Any, array: Any, alignment: int | None) -> None:
+    """Write an array's elements, padded if `alignment` is given."""
+    padding = b""
+    if alignment is not None:
+        padding = padding_for(file.tell(), alignment)
+    if array.nbytes <= _SMALL_BYTES:
+        file.write(padding + array.tobytes("A"))
+        return
+    if padding:
+        file.write(padding)
+    for chunk in array_chunks(array):
+        if len(chunk) <= _WRITE_BYTES:
+            file.write(chunk)
+            continue
+        for start in range(0, len(chunk), _WRITE_BYTES):
+            file.write(chunk[start : start + _WRITE_BYTES])
+
+
+def skip_padding(file: Any) -> None:
+    """Read past the padding of an array that has one."""
+    count = file.read(1)
+    if len(count) != 1 or len(file.read(count[0])) != count[0]:
+        raise TruncatedFileError("EOF: the padding before an array is incomplete")
+
+
+def _fill(file: Any, buffer: memoryview) -> int:
+    """Read into all of `buffer`; return how far the file reached."""
+    done = 0
+    if not hasattr(file, "readinto"):
+        while done < len(buffer):
+            part = file.read(min(len(buffer) - done, _WRITE_BYTES))
+            if not part:
+                break
+            buffer[done : done + len(part)] = part
+            done += len(part)
+        return done
+    while done < len(buffer):
+        got = file.readinto(buffer[done:])
+        if not got:
+            break
+        done += got
+    return done
+
+
+def _expect(announced: int, present: int) -> None:
+    if present < announced:
+        raise TruncatedFileError(
+            f"EOF: reading array data, expected {announced} bytes got {present}"
+        )
+
+
+def _byte_size(shape: Any, dtype: Any) -> int:
+    """The size of the elements, after a look at what the file says they are."""
+    np: Any = importlib.import_module("numpy")
+    sound = (
+        isinstance(dtype, np.dtype)
+        and isinstance(shape, tuple)
+        and all(isinstance(extent, (int, np.integer)) for extent in shape)
+        and all(extent >= 0 for extent in shape)
+    )
+    if not sound:
+        raise CorruptFileError(
+            f"an array is announced with shape {shape!r} and dtype {dtype!r}"
+        )
+    return math.prod(int(extent) for extent in shape) * int(dtype.itemsize)
+
+
+def read_elements(file: Any, shape: Any, dtype: Any, order: str) -> Any:
+    """Return a new array filled from the file."""
+    np: Any = importlib.import_module("numpy")
+    size = _byte_size(shape, dtype)
+    if size > _CHECKED_BYTES:
+        left = bytes_left(file)
+        if left is not None:
+            _expect(size, left)
+    array = np.empty(shape, dtype=dtype, order="F" if order == "F" else "C")
+    if size:
+        flat = array.T if order == "F" else array
+        _expect(size, _fill(file, memoryview(flat.reshape(-1).view(np.uint8))))
+    return array
+
+
+def map_elements(
+    file: Any, filename: str, mode: str, shape: Any, dtype: Any, order: str
+) -> Any:
+    """Return the elements mapped from the file, and move the file past them."""
+    size = _byte_size(shape, dtype)
+    left = bytes_left(file)
+    if left is not None:
+        # Mapping for writing would make a file that is too short longer.
+        _expect(size, left)
+    offset = file.tell()
+    mapped = make_memmap(
+        filename,
+        dtype=dtype,
+        shape=shape,
+        order="F" if order == "F" else "C",
+        # "w+" would empty the file that is being loaded.
+        mode="r+" if mode == "w+" else mode,
+        offset=offset,
+    )
+    file.seek(offset + size)
+    if offset % ALIGNMENT_BYTES and size:
+        warnings.warn(
+            f"The memmapped array of shape {shape} loaded from the file {filename} is "
+            "not aligned in memory, and compiled code that takes alignment for granted "
+            "may end in a segmentation fault. The file was written by joblib < 1.2: "
+            "dump the object again to align its arrays.",
+            stacklevel=2,
+        )
+    return mapped
+
+
+def is_foreign_order(array: Any) -> bool:
+    """Whether an array, or a field of it, has the byte order of other machines."""
+    dtype = array.dtype
+    if dtype.fields is None:
+        return not dtype.isnative
+    return any(not field[0].isnative for field in dtype.fields.values())
+
+
+def native_order(array: Any) -> Any:
+    """The array in this machine's byte order; itself if it is so already."""
+    if is_foreign_order(array):
+        return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
+    return array

@@ -1,0 +1,147 @@
+"""Write a file so that its path shows the old content or the new, never a part.
+
+The new content goes to a file without a name in the same directory (Linux), which
+vanishes with the process however that ends; elsewhere to one with a temporary name.
+Only when all of it is written does it take the path's place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from ..backports import concurrency_safe_rename
+
+# Small writes are gathered; arrays larger than this are handed on as they are.
+_BUFFER_BYTES = 1 << 18
+_NEW_FILE_MODE = 0o666  # less the umask, as for open()
+_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_DESCRIPTORS = "/proc/self/fd"
+
+
+def _temporary_name(directory: str) -> str:
+    return os.path.join(directory, f".joblib-{secrets.token_hex(8)}.tmp")
+
+
+def _open_nameless(directory: str) -> int | None:
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or not os.path.isdir(_DESCRIPTORS):
+        return None
+    try:
+        return os.open(directory, _FLAGS | flag, _NEW_FILE_MODE)
+    except OSError:
+        return None  # not on this file system, or not in this directory
+
+
+def _open_named(directory: str) -> tuple[int, str] | None:
+    name = _temporary_name(directory)
+    try:
+        return os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _NEW_FILE_MODE), name
+    except OSError:
+        return None
+
+
+def _take_over_attributes(descriptor: int, old: os.stat_result) -> None:
+    """Give the new file the owner and the permissions of the one it replaces."""
+    if not hasattr(os, "fchown"):
+        return
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        with contextlib.suppress(OSError):  # ours to write, not ours to give away
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def _name_it(descriptor: int, name: str) -> None:
+    # With a directory descriptor, linkat(2) follows the symlink; it is not otherwise
+    # needed, the source being absolute.
+    os.link(
+        f"{_DESCRIPTORS}/{descriptor}",
+        name,
+        src_dir_fd=descriptor,
+        follow_symlinks=True,
+    )
+
+
+def _publish_nameless(descriptor: int, target: str, exists: bool) -> None:
+    if not exists:
+        try:
+            _name_it(descriptor, target)
+            return
+        except FileExistsError:
+            pass  # someone was quicker: replace theirs
+    name = _temporary_name(os.path.dirname(target))
+    _name_it(descriptor, name)
+    try:
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[Any]:
+    """Open a binary file that becomes `path` once the block ends without an error.
+
+    An existing file keeps its permissions; a symbolic link keeps pointing where it
+    did. What is no regular file (a device, a pipe), and a file in a directory that
+    takes no new ones, is written in place.
+
+    Parameters
+    ----------
+    path : str
+        Where the file goes.
+
+    Yields
+    ------
+    file object
+        Opened for writing; it can seek and be truncated if `path` is a regular file.
+
+    Raises
+    ------
+    OSError
+        As `open` raises it, and when the disk is full. `path` is then unchanged.
+    """
+    target = os.path.realpath(path)
+    try:
+        old = os.stat(target)
+    except OSError:
+        old = None
+    regular = old is None or stat.S_ISREG(old.st_mode)
+    descriptor: int | None = None
+    name = None
+    if path and regular and not path.endswith(os.sep):
+        if old is not None:
+            # The error of a file that may not be written is that of opening it.
+            os.close(os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)))
+        directory = os.path.dirname(target)
+        descriptor = _open_nameless(directory)
+        if descriptor is None:
+            opened = _open_named(directory)
+            if opened is not None:
+                descriptor, name = opened
+    if descriptor is None:
+        # Devices and the like, and directories that take no new file: open() either
+        # works or raises the error that fits.
+        with open(path, "wb", buffering=_BUFFER_BYTES) as file:
+            yield file
+        return
+
+    try:
+        with open(descriptor, "wb", buffering=_BUFFER_BYTES) as file:
+            if old is not None:
+                _take_over_attributes(descriptor, old)
+            yield file
+            file.flush()
+            if name is None:
+                _publish_nameless(descriptor, target, old is not None)
+        if name is not None:
+            concurrency_safe_rename(name, target)
+            name = None
+    finally:
+        if name is not None:
+            os.unlink(name)

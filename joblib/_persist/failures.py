@@ -1,0 +1,111 @@
+"""What went wrong with a file: errors that name it and say what to do."""
+
+from __future__ import annotations
+
+import lzma
+import pickle
+import struct
+import sys
+import zlib
+from types import TracebackType
+from typing import Any
+
+
+class TruncatedFileError(EOFError, pickle.UnpicklingError, ValueError):
+    """The file ends before the object does."""
+
+
+class CorruptFileError(pickle.UnpicklingError, ValueError):
+    """The file holds something that `dump` does not write."""
+
+
+# Raised by decompressors that meet bytes they did not write. Those of optional
+# libraries raise RuntimeError (lz4) or an error class of their own (zstandard).
+_DECODER_ERRORS = (zlib.error, lzma.LZMAError)
+_DECODER_MODULES = ("zstd", "zstandard", "lz4", "_lz4")
+# What the unpickler's opcodes raise on nonsense operands, one way or another.
+_OPCODE_ERRORS = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+# These tell more than that a file is bad: a class that moved, a missing package.
+_TELLING = (AttributeError, ImportError)
+_READERS = ("joblib", "pickle", "codecs", "gzip", "bz2", "lzma", "_compression")
+
+_PYTHON_2 = (
+    "You may be trying to read with python 3 a joblib pickle generated with python 2. "
+    "This feature is not supported by joblib."
+)
+
+
+def _innermost_module(trace: TracebackType | None) -> str:
+    """The module in which an exception was raised, as far as Python code goes."""
+    name = ""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return str(name)
+
+
+def _came_from_reading(exc: BaseException) -> bool:
+    """Whether the file's format raised it, and not code of the object being loaded."""
+    root = _innermost_module(exc.__traceback__).partition(".")[0]
+    return root in _READERS
+
+
+def _is_decoder_error(exc: BaseException) -> bool:
+    if isinstance(exc, _DECODER_ERRORS):
+        return True
+    if isinstance(exc, OSError):
+        return exc.errno is None  # bz2 and gzip; the system's own have a number
+    module = type(exc).__module__.partition(".")[0]
+    return isinstance(exc, RuntimeError) or module in _DECODER_MODULES
+
+
+def _add_note(exc: BaseException, note: str) -> None:
+    if sys.version_info >= (3, 11):
+        exc.add_note(note)
+    else:
+        notes: list[Any] = [*getattr(exc, "__notes__", ()), note]
+        exc.__notes__ = notes  # type: ignore[attr-defined,unused-ignore]
+
+
+def explain_load_failure(exc: Exception, name: str) -> Exception:
+    """Return the exception to raise when loading the file `name` failed with `exc`.
+
+    Errors of the format become a `TruncatedFileError` or a `CorruptFileError`. Errors
+    of the loaded object's own code, and those that say what is missing on this
+    machine, keep their type and get a note that names the file.
+    """
+    if isinstance(exc, (TruncatedFileError, CorruptFileError)):
+        return exc
+    reading = _came_from_reading(exc)
+    if reading and isinstance(exc, UnicodeDecodeError):
+        return CorruptFileError(f"{_PYTHON_2} (while loading {name}: {exc})")
+    if reading and (
+        isinstance(exc, EOFError) or "truncated" in str(exc) or "exhausted" in str(exc)
+    ):
+        return TruncatedFileError(
+            f"{name} ends before the object in it does: it is truncated or still being "
+            f"written. Write it again. ({exc})"
+        )
+    if reading and not isinstance(exc, _TELLING):
+        if isinstance(exc, ValueError) and "unsupported pickle protocol" in str(exc):
+            return CorruptFileError(
+                f"{exc}: {name} was written by a newer Python, or is no file of joblib."
+            )
+        if isinstance(exc, _OPCODE_ERRORS) or _is_decoder_error(exc):
+            return CorruptFileError(
+                f"{name} is corrupt, or was not written by joblib.dump. "
+                f"({type(exc).__name__}: {exc})"
+            )
+    _add_note(exc, f"This happened while loading {name}.")
+    return exc

@@ -1,0 +1,220 @@
+"""Let the C pickler do the work where it can.
+
+Writing: most objects hold no array, and the C pickler writes them whole. When an
+array turns up it stops, and the object is written again by the pickler that knows
+arrays.
+
+Reading: the C unpickler reads everything, arrays too. The description of an array
+ends a frame of the pickle, so that when the unpickler has built it, the file stands
+right at the array's elements; the next byte the unpickler asks for is an opcode. The
+file it reads from then slips in one of its own, which makes the unpickler call back
+with the description and take what it gets, the array, in its place::
+
+    file:       ... description BUILD | elements | next opcode ...
+    unpickler:  ... description BUILD   BINPERSID   next opcode ...
+                                        ^ persistent_load(description) -> array
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+import sys
+from typing import Any
+
+from .failures import CorruptFileError
+
+_BINPERSID = b"Q"
+# Stop gathering what is to be written to a file that cannot take it back.
+_SPOOL_BYTES = 1 << 25
+# Items of a container that are looked at to see whether it holds arrays.
+_GLANCE = 64
+
+
+class ArrayFound(Exception):
+    """The C pickler met an array."""
+
+
+class _SpoolFull(Exception):
+    """Too much to keep in memory in case an array turns up."""
+
+
+def array_types() -> tuple[Any, ...]:
+    """The types whose elements are written outside the pickle.
+
+    None of them is loaded if numpy is not.
+    """
+    np: Any = sys.modules.get("numpy")
+    try:
+        return (np.ndarray, np.matrix, np.memmap)
+    except AttributeError:
+        return ()  # not imported, or being imported right now
+
+
+def _stop(array: Any) -> Any:
+    raise ArrayFound
+
+
+def shows_arrays(value: Any, types: tuple[Any, ...]) -> bool:
+    """Whether a glance at the object shows an array, which rules the short way out."""
+    if type(value) in types:
+        return True
+    if isinstance(value, dict):
+        parts: Any = value.values()
+    elif isinstance(value, (list, tuple)):
+        parts = value
+    else:
+        parts = getattr(value, "__dict__", {}).values()
+    return any(type(part) in types for part, _ in zip(parts, range(_GLANCE)))  # noqa: B905
+
+
+def dump_plain(value: Any, file: Any, protocol: int) -> None:
+    """Write an object without arrays with the C pickler.
+
+    Raises
+    ------
+    ArrayFound
+        If there are arrays. The file then holds a beginning that is to be undone.
+    """
+    pickler = pickle.Pickler(file, protocol)
+    types = array_types()
+    if types:
+        if shows_arrays(value, types):
+            raise ArrayFound
+        table = dict(copyreg.dispatch_table)
+        table.update(dict.fromkeys(types, _stop))
+        pickler.dispatch_table = table
+    pickler.dump(value)
+
+
+class _Spool:
+    """Keeps what is written, up to a limit."""
+
+    def __init__(self) -> None:
+        self.parts: list[Any] = []
+        self._room = _SPOOL_BYTES
+
+    def write(self, data: Any) -> int:
+        self._room -= len(data)
+        if self._room < 0:
+            raise _SpoolFull
+        self.parts.append(bytes(data))
+        return len(data)
+
+
+def plain_pickle(value: Any, protocol: int) -> list[bytes] | None:
+    """Return the pickle of an object in parts, or None if the short way is closed.
+
+    For files that cannot take back what was written. None too if the object cannot be
+    pickled at all: the long way then says why, in the words users know.
+    """
+    spool = _Spool()
+    try:
+        dump_plain(value, spool, protocol)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+    return spool.parts
+
+
+class Interposed:
+    """The file the C unpickler reads from: the real one, and our opcodes.
+
+    It has no ``peek``: the unpickler then asks for no byte it does not need yet, so
+    that the real file's position is always the unpickler's.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._read = file.read
+        # Set when an array's description is complete.
+        self.array_is_next = False
+
+    def read(self, size: int) -> bytes:
+        if self.array_is_next:
+            if size != 1:
+                raise CorruptFileError("no array where one is announced")
+            self.array_is_next = False
+            return _BINPERSID
+        data: bytes = self._read(size)
+        if len(data) < size:
+            data = self._insist(data, size)
+        return data
+
+    def _insist(self, data: bytes, size: int) -> bytes:
+        """Go on reading from a file (a raw socket) that gives less than asked for."""
+        parts = [data]
+        missing = size - len(data)
+        while parts[-1] and missing > 0:
+            part = self._read(missing)
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def readline(self) -> bytes:
+        if self.array_is_next:
+            raise CorruptFileError("no array where one is announced")
+        line: bytes = self._file.readline()
+        return line
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view)) if len(view) < 1 << 16 else None
+        if data is not None:
+            view[: len(data)] = data
+            return len(data)
+        if not hasattr(self._file, "readinto"):
+            data = self.read(len(view))
+            view[: len(data)] = data
+            return len(data)
+        done = 0
+        while done < len(view):
+            got = self._file.readinto(view[done:])
+            if not got:
+                break
+            done += got
+        return done
+
+
+class ShortLoader(pickle.Unpickler):
+    """The C unpickler, with the arrays taken from between the frames.
+
+    Parameters
+    ----------
+    file : file object
+        The file, decompressed.
+    stand_ins : dict of (module, name) to type
+        The classes that describe arrays in a file. An instance is given to
+        `read_array` once its state is complete.
+    read_array : callable
+        Takes the description; returns the array, read from `file`.
+    """
+
+    def __init__(
+        self, file: Any, stand_ins: dict[tuple[str, str], Any], read_array: Any
+    ) -> None:
+        self._source = Interposed(file)
+        self._stand_ins = stand_ins
+        self._read_array = read_array
+        super().__init__(self._source)
+
+    def find_class(self, module: str, name: str) -> Any:
+        described = self._stand_ins.get((module, name))
+        if described is None:
+            return super().find_class(module, name)
+        source = self._source
+
+        class Announced(described):  # type: ignore[misc,valid-type]
+            """Tells the file that its elements are next."""
+
+            def __setstate__(self, state: Any) -> None:
+                self.__dict__.update(state)
+                source.array_is_next = True
+
+        return Announced
+
+    def persistent_load(self, pid: Any) -> Any:
+        if not isinstance(pid, tuple(self._stand_ins.values())):
+            raise CorruptFileError(f"a reference to an outside object, {pid!r}")
+        return self._read_array(pid)

@@ -1,0 +1,545 @@
+"""`dump` and `load`: pickle files in which arrays are stored as they lie in memory.
+
+A file is a pickle, compressed or not, interrupted by the elements of arrays. In the
+pickle proper a `NumpyArrayWrapper` describes each array, and its elements follow
+right behind the description; `joblib._persist.array_io` has the layout. Elements are
+thus written from and read into their final place without a copy, and can be mapped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+
+from ._compress.registry import CODECS
+from ._persist import array_io
+from ._persist.arguments import parse_compress
+from ._persist.atomic import replacing
+from ._persist.failures import (
+    CorruptFileError,
+    TruncatedFileError,
+    explain_load_failure,
+)
+from ._persist.opening import opened_for_load
+from ._persist.shortcuts import (
+    ArrayFound,
+    ShortLoader,
+    array_types,
+    dump_plain,
+    plain_pickle,
+)
+from .numpy_pickle_compat import (
+    NDArrayWrapper,
+    ZNDArrayWrapper,
+    load_compatibility,
+    warn_of_old_file,
+)
+from .numpy_pickle_utils import (
+    BUFFER_SIZE,
+    _ensure_native_byte_order,
+    _validate_fileobject_and_memmap,
+)
+
+__all__ = [
+    "BUFFER_SIZE",
+    "CorruptFileError",
+    "NumpyArrayWrapper",
+    "NumpyPickler",
+    "NumpyUnpickler",
+    "TruncatedFileError",
+    "_validate_fileobject_and_memmap",
+    "dump",
+    "load",
+    "load_compatibility",
+]
+
+Pickler = pickle._Pickler
+Unpickler = pickle._Unpickler
+
+NUMPY_ARRAY_ALIGNMENT_BYTES = array_io.ALIGNMENT_BYTES
+_MMAP_MODES = (None, "r+", "r", "w+", "c", "readonly", "readwrite", "write")
+_MMAP_MODES += ("copyonwrite",)
+
+
+class NumpyArrayWrapper:
+    """What stands for an array in the pickle stream; its elements follow in the file.
+
+    Files name this class and its attributes: neither may ever change.
+
+    Parameters
+    ----------
+    subclass : type
+        The array's class.
+    shape : tuple of int
+        Its shape.
+    order : {"C", "F"}
+        The order in which its elements are stored.
+    dtype : numpy.dtype
+        Its dtype. An array of objects is stored as a pickle of its own.
+    allow_mmap : bool, default False
+        Whether the elements may be mapped.
+    numpy_array_alignment_bytes : int or None, default 16
+        The multiple of bytes at which the elements begin; None for no padding.
+    """
+
+    def __init__(
+        self,
+        subclass,
+        shape,
+        order,
+        dtype,
+        allow_mmap=False,
+        numpy_array_alignment_bytes=NUMPY_ARRAY_ALIGNMENT_BYTES,
+    ):
+        self.subclass = subclass
+        self.shape = shape
+        self.order = order
+        self.dtype = dtype
+        self.allow_mmap = allow_mmap
+        self.numpy_array_alignment_bytes = numpy_array_alignment_bytes
+
+    def safe_get_numpy_array_alignment_bytes(self):
+        """Return the alignment; None for files of releases that had none."""
+        return getattr(self, "numpy_array_alignment_bytes", None)
+
+    def write_array(self, array, pickler):
+        """Write the elements of `array` to the pickler's file."""
+        if array.dtype.hasobject:
+            pickle.dump(array, pickler.file_handle, protocol=pickler.proto)
+            return
+        array_io.write_elements(
+            pickler.file_handle, array, self.safe_get_numpy_array_alignment_bytes()
+        )
+
+    def read_array(self, unpickler, ensure_native_byte_order):
+        """Read the elements from the unpickler's file into a new array."""
+        if self.dtype.hasobject:
+            return _NestedUnpickler(unpickler).load()
+        if self.safe_get_numpy_array_alignment_bytes() is not None:
+            array_io.skip_padding(unpickler.file_handle)
+        array = array_io.read_elements(
+            unpickler.file_handle, self.shape, self.dtype, self.order
+        )
+        return _ensure_native_byte_order(array) if ensure_native_byte_order else array
+
+    def read_mmap(self, unpickler):
+        """Map the elements from the unpickler's file."""
+        if self.safe_get_numpy_array_alignment_bytes() is not None:
+            array_io.skip_padding(unpickler.file_handle)
+        return array_io.map_elements(
+            unpickler.file_handle,
+            unpickler.filename,
+            unpickler.mmap_mode,
+            self.shape,
+            self.dtype,
+            self.order,
+        )
+
+    def read(self, unpickler, ensure_native_byte_order):
+        """Return the array that this object describes.
+
+        Parameters
+        ----------
+        unpickler : NumpyUnpickler
+            Whose file stands right behind the description.
+        ensure_native_byte_order : bool
+            Bring arrays read into memory into this machine's byte order.
+        """
+        if unpickler.mmap_mode is not None and self.allow_mmap:
+            return self.read_mmap(unpickler)
+        array = self.read_array(unpickler, ensure_native_byte_order)
+        if issubclass(self.subclass, _numpy().matrix) and array.ndim == 2:
+            return array.view(self.subclass)
+        return array
+
+
+def _numpy():
+    import numpy as np
+
+    return np
+
+
+class _NestedUnpickler(pickle.Unpickler):
+    """Reads an array of objects, under the rules of the unpickler around it."""
+
+    def __init__(self, around):
+        super().__init__(around.file_handle)
+        self._find_class = around.find_class
+
+    def find_class(self, module, name):
+        return self._find_class(module, name)
+
+
+class NumpyPickler(Pickler):
+    """Pickle an object into a file, its arrays as `NumpyArrayWrapper` and elements.
+
+    Parameters
+    ----------
+    fp : file object
+        Opened for writing in binary mode.
+    protocol : int or None, default None
+        The protocol of pickle; None for Python's default.
+    """
+
+    dispatch = Pickler.dispatch.copy()
+
+    def __init__(self, fp, protocol=None):
+        self.file_handle = fp
+        if protocol is None:
+            protocol = pickle.DEFAULT_PROTOCOL
+        super().__init__(fp, protocol=protocol)
+        self._array_types = array_types()
+        self._can_align = array_io.position_of(fp) is not None
+        # By class, order and dtype: what a description holds before and after the
+        # shape, once its parts are in the memo.
+        self._described = {}
+
+    def save(self, obj):
+        """Write one object; called for each part, too."""
+        if type(obj) in self._array_types:
+            self._save_array(obj)
+        else:
+            Pickler.save(self, obj)
+
+    def _save_array(self, array):
+        flags = array.flags
+        order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+        dtype = array.dtype
+        wrapper = NumpyArrayWrapper(
+            type(array),
+            array.shape,
+            order,
+            dtype,
+            allow_mmap=not dtype.hasobject,
+            numpy_array_alignment_bytes=(
+                NUMPY_ARRAY_ALIGNMENT_BYTES if self._can_align else None
+            ),
+        )
+        # The memo keeps the dtypes it holds alive, so an id stays what it is.
+        key = type(array), order, id(dtype)
+        known = self._described.get(key)
+        if known is not None:
+            self.write(known[0])
+            Pickler.save(self, wrapper.shape)
+            self.write(known[1])
+        else:
+            Pickler.save(self, wrapper)
+            self._learn(key, wrapper)
+        if self.proto >= 4:
+            # Frames must not span what is no part of the pickle.
+            self.framer.commit_frame(force=True)
+        wrapper.write_array(array, self)
+
+    def _learn(self, key, wrapper):
+        """Keep how the next array like this one is described."""
+        state = wrapper.__dict__
+        parts = [NumpyArrayWrapper, *state, key[0], key[1], wrapper.dtype]
+        if self.proto < 2 or any(id(part) not in self.memo for part in parts):
+            return
+
+        def recall(obj):
+            return self.get(self.memo[id(obj)][0])
+
+        def constant(value):
+            if value is None:
+                return pickle.NONE
+            if value is True or value is False:
+                return pickle.NEWTRUE if value else pickle.NEWFALSE
+            return pickle.BININT1 + bytes((value,))
+
+        names = {name: recall(name) for name in state}
+        before = [
+            recall(NumpyArrayWrapper),
+            pickle.EMPTY_TUPLE + pickle.NEWOBJ + pickle.EMPTY_DICT + pickle.MARK,
+            names["subclass"] + recall(key[0]),
+            names["shape"],
+        ]
+        after = [
+            names["order"] + recall(key[1]),
+            names["dtype"] + recall(wrapper.dtype),
+            names["allow_mmap"] + constant(wrapper.allow_mmap),
+            names["numpy_array_alignment_bytes"],
+            constant(wrapper.numpy_array_alignment_bytes),
+            pickle.SETITEMS + pickle.BUILD,
+        ]
+        self._described[key] = b"".join(before), b"".join(after)
+
+
+class NumpyUnpickler(Unpickler):
+    """Unpickle an object from a file written by `NumpyPickler`.
+
+    Override `find_class` to restrict what a file may name; arrays of objects, which
+    are pickles of their own, are read under the same rules.
+
+    Parameters
+    ----------
+    filename : str
+        The file's name, for mapping it and for errors.
+    file_handle : file object
+        The file, decompressed.
+    ensure_native_byte_order : bool
+        Bring arrays into this machine's byte order.
+    mmap_mode : str or None, default None
+        Map the arrays instead of reading them.
+    """
+
+    dispatch = Unpickler.dispatch.copy()
+
+    def __init__(self, filename, file_handle, ensure_native_byte_order, mmap_mode=None):
+        self._dirname = os.path.dirname(filename)
+        self.filename = filename
+        self.file_handle = file_handle
+        self.ensure_native_byte_order = ensure_native_byte_order
+        self.mmap_mode = mmap_mode
+        self.compat_mode = False
+        super().__init__(file_handle)
+
+    def load_build(self):
+        """Set an object's state; called for pickle's opcode BUILD."""
+        Unpickler.load_build(self)
+        if isinstance(self.stack[-1], (NumpyArrayWrapper, NDArrayWrapper)):
+            self.stack.append(self._take_array(self.stack.pop()))
+
+    def _take_array(self, wrapper):
+        if isinstance(wrapper, NumpyArrayWrapper):
+            return wrapper.read(self, self.ensure_native_byte_order)
+        self.compat_mode = True
+        return wrapper.read(self)
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+class _ShortUnpickler(NumpyUnpickler):
+    """A `NumpyUnpickler` whose stream the C unpickler reads."""
+
+    def load(self):
+        """Return the object."""
+        loader = ShortLoader(self.file_handle, _DESCRIPTIONS, self._take_array)
+        self.find_class = loader.find_class
+        try:
+            return loader.load()
+        finally:
+            del self.find_class
+
+
+_DESCRIPTIONS = {
+    (__name__, "NumpyArrayWrapper"): NumpyArrayWrapper,
+    (NDArrayWrapper.__module__, "NDArrayWrapper"): NDArrayWrapper,
+    (ZNDArrayWrapper.__module__, "ZNDArrayWrapper"): ZNDArrayWrapper,
+}
+
+
+def _is_path(filename):
+    return isinstance(filename, (str, os.PathLike))
+
+
+def _dump_at_length(value, file, protocol):
+    NumpyPickler(file, protocol=protocol).dump(value)
+
+
+@contextlib.contextmanager
+def _encoder(file, compression):
+    """The file to pickle into: `file` itself, or a compressor in front of it."""
+    if compression is None:
+        yield file
+        return
+    method, level = compression
+    encoded = CODECS[method].compressor_file(file, compresslevel=level)
+    with contextlib.closing(encoded):
+        if not isinstance(encoded, io.IOBase):
+            yield encoded
+            return
+        # The pickler makes many small writes, which cost less here.
+        buffered = io.BufferedWriter(encoded, BUFFER_SIZE)
+        try:
+            yield buffered
+            buffered.flush()
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                buffered.detach()
+
+
+def _dump_to_path(value, path, compression, protocol):
+    with replacing(path) as file:
+        if file.seekable():
+            try:
+                with _encoder(file, compression) as target:
+                    dump_plain(value, target, protocol)
+                return
+            except (OSError, MemoryError):
+                raise
+            except Exception:
+                # An array; or an object that cannot be pickled, which is for the long
+                # way to say, in the words users know.
+                file.seek(0)
+                file.truncate()
+        with _encoder(file, compression) as target:
+            _dump_at_length(value, target, protocol)
+
+
+def dump(value, filename, compress=0, protocol=None):
+    """Store a Python object in a file.
+
+    Parameters
+    ----------
+    value : object
+        Anything picklable; made for objects that hold large numpy arrays.
+    filename : str, os.PathLike or file object
+        Where to. A path is only replaced once the new file is complete: whatever goes
+        wrong before, the old file stays. A file object is written to directly.
+    compress : int, bool, str or tuple, default 0
+        A level from 0 (none) to 9 (small), a method ("zlib", "gzip", "bz2", "lzma",
+        "xz", "lz4", "zstd", or one of `register_compressor`), or a tuple of method
+        and level. True is level 3. The extension of a path (".z", ".gz", ".bz2",
+        ".lzma", ".xz", ".lz4", ".zst") selects its method where none is given.
+    protocol : int or None, default None
+        The protocol of pickle; None for Python's default.
+
+    Returns
+    -------
+    list of str or None
+        The path written to, or None for a file object.
+
+    Raises
+    ------
+    ValueError
+        If `filename` or `compress` is none of the above, or the method's library is
+        not installed.
+    pickle.PicklingError
+        If a part of `value` cannot be pickled.
+
+    See Also
+    --------
+    load : read it back.
+
+    Notes
+    -----
+    Compressed arrays can't be mapped into memory by `load`, and take longer to read.
+
+    Examples
+    --------
+    >>> import joblib, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "squares.joblib")
+    >>> joblib.dump([i ** 2 for i in range(4)], path) == [path]
+    True
+    >>> joblib.load(path)
+    [0, 1, 4, 9]
+    """
+    if _is_path(filename):
+        path = os.fspath(filename)
+    elif hasattr(filename, "write"):
+        path = None
+    else:
+        raise ValueError(
+            "Second argument should be a filename or a file-like object, "
+            f"{filename} (type {type(filename)}) was given."
+        )
+    compression = parse_compress(compress, path)
+    if protocol is None:
+        protocol = pickle.DEFAULT_PROTOCOL
+    if path is not None:
+        _dump_to_path(value, path, compression, protocol)
+        return [path]
+    parts = plain_pickle(value, protocol)
+    with _encoder(filename, compression) as target:
+        if parts is None:
+            _dump_at_length(value, target, protocol)
+        else:
+            for part in parts:
+                target.write(part)
+    return None
+
+
+def _unpickle(fobj, ensure_native_byte_order, filename="", mmap_mode=None):
+    """Load an object from an open, decompressed file."""
+    unpickler = _ShortUnpickler(
+        filename, fobj, ensure_native_byte_order, mmap_mode=mmap_mode
+    )
+    try:
+        obj = unpickler.load()
+    except Exception as exc:
+        failure = explain_load_failure(exc, filename or f"the file object {fobj!r}")
+        if failure is exc:
+            raise
+        raise failure from exc
+    if unpickler.compat_mode:
+        warn_of_old_file(filename)
+    return obj
+
+
+def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
+    """Read an object from a file written by `dump`.
+
+    Loading a pickle runs what it says: never load a file you have no reason to trust.
+
+    Parameters
+    ----------
+    filename : str, os.PathLike or file object
+        Where from. Compression is recognised by itself.
+    mmap_mode : {None, "r+", "r", "w+", "c"}, default None
+        Map the arrays from the file instead of reading them: "r" read-only, "r+"
+        writing back to the file, "c" writing to memory only; "w+" is taken for "r+".
+        Has no effect on compressed files and on files in memory, but for a warning.
+    ensure_native_byte_order : bool or "auto", default "auto"
+        Bring arrays into this machine's byte order. "auto" does so unless they are
+        mapped.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    EOFError
+        If the file is truncated.
+    pickle.UnpicklingError
+        If it is damaged, or no file of `dump`.
+    ValueError
+        If arguments contradict each other, or a compressed file's library is not
+        installed.
+
+    See Also
+    --------
+    dump : write such a file.
+    """
+    if mmap_mode not in _MMAP_MODES:
+        allowed = [mode for mode in _MMAP_MODES if mode is not None and len(mode) < 3]
+        raise ValueError(
+            f"mmap_mode should be None or one of {allowed}, got {mmap_mode!r}."
+        )
+    if ensure_native_byte_order == "auto":
+        ensure_native_byte_order = mmap_mode is None
+    if ensure_native_byte_order and mmap_mode is not None:
+        raise ValueError(
+            "Native byte ordering can only be enforced if 'mmap_mode' parameter "
+            f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
+        )
+    if hasattr(filename, "read"):
+        name = getattr(filename, "name", "")
+        name = name if isinstance(name, str) else ""
+        return _load_open(filename, name, mmap_mode, ensure_native_byte_order, False)
+    path = os.fspath(filename)
+    with open(path, "rb", buffering=BUFFER_SIZE) as file:
+        return _load_open(file, path, mmap_mode, ensure_native_byte_order, True)
+
+
+def _load_open(file, name, mmap_mode, ensure_native_byte_order, to_the_end):
+    with opened_for_load(file, name, mmap_mode) as (source, mode):
+        if isinstance(source, str):
+            return load_compatibility(source)
+        obj = _unpickle(source, ensure_native_byte_order, name, mode)
+        if to_the_end and source is not file:
+            _check_ending(source, name)
+        return obj
+
+
+def _check_ending(source, name):
+    """Let the decompressor see the end of its stream, and what it checks there."""
+    try:
+        source.read(1)
+    except Exception as exc:
+        raise explain_load_failure(exc, name) from exc
