@@ -1,0 +1,304 @@
+"""`Memory`: the cache as users make it, and the expiry of its entries."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import functools
+import inspect
+import os
+import pathlib
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ..logger import Logger
+from . import ownership
+from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
+from .function import MemorizedFunc, NotMemorizedFunc
+from .registry import _store_backend_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .registry import Store
+
+# The part of a location that holds the results: others may keep files beside it.
+_SUBDIRECTORY = "joblib"
+
+
+class Memory(Logger):
+    """A cache of function results that outlives the process.
+
+    Each result is stored under its function and a hash of its arguments. It is loaded
+    when the function is called with equal arguments again, by whichever process, as
+    long as the code of the function is the same.
+
+    Parameters
+    ----------
+    location : str or pathlib.Path, optional
+        The directory of the cache, made when it does not exist. None switches
+        caching off: functions are called each time.
+    backend : str, default="local"
+        The kind of store: "local", or a name given to `register_store_backend`.
+    mmap_mode : {None, 'r', 'r+', 'w+', 'c'}, default=None
+        Memory-map arrays of results instead of reading them, as in `numpy.memmap`.
+    compress : bool or int or str or tuple, default=False
+        How to compress results, as in `joblib.dump`. Compressed results cannot be
+        memory-mapped.
+    verbose : int, default=1
+        How much to print: 0 is silence, 1 shows the calls that are computed, 2 those
+        that are loaded too; see `MemorizedFunc` for more.
+    backend_options : dict, optional
+        Further options for the store.
+
+    Attributes
+    ----------
+    location : str or None
+    store_backend : StoreBackendBase or None
+
+    Examples
+    --------
+    >>> from joblib import Memory
+    >>> memory = Memory("cache", verbose=0)  # doctest: +SKIP
+    >>> @memory.cache  # doctest: +SKIP
+    ... def slow_square(x):
+    ...     return x**2
+    """
+
+    __module__ = "joblib.memory"
+
+    store_backend: Store | None
+
+    def __init__(
+        self,
+        location: Any = None,
+        backend: str = "local",
+        mmap_mode: str | None = None,
+        compress: Any = False,
+        verbose: int = 1,
+        backend_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        Logger.__init__(self)
+        self._verbose = verbose
+        self.mmap_mode = mmap_mode
+        self.timestamp: float | None = time.time()
+        self.backend = backend
+        self.compress = compress
+        self.backend_options = {} if backend_options is None else backend_options
+        if compress and mmap_mode is not None:
+            warnings.warn(
+                "Compressed results cannot be memmapped: mmap_mode will be ignored.",
+                stacklevel=2,
+            )
+        if isinstance(location, pathlib.PurePath):
+            location = os.fspath(location)
+        self.location = location
+        if isinstance(location, str):
+            location = os.path.join(location, _SUBDIRECTORY)
+        self.store_backend = _store_backend_factory(
+            backend,
+            location,
+            verbose=verbose,
+            backend_options={
+                **self.backend_options,
+                "compress": compress,
+                "mmap_mode": mmap_mode,
+            },
+        )
+
+    def cache(
+        self,
+        func: Any = None,
+        ignore: Sequence[str] | None = None,
+        verbose: int | None = None,
+        mmap_mode: Any = False,
+        cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> Any:
+        """Give a function this cache; usable as a decorator.
+
+        Parameters
+        ----------
+        func : callable, optional
+            The function, a coroutine function too. When left out, a decorator with
+            the other options is returned.
+        ignore : list of str, optional
+            Parameters whose values do not tell calls apart, ``"*"`` and ``"**"`` for
+            further arguments.
+        verbose : int, optional
+            That of the cache when left out.
+        mmap_mode : {None, 'r', 'r+', 'w+', 'c'}, optional
+            That of the cache when left out.
+        cache_validation_callback : callable, optional
+            Called with the metadata of a stored result (a dict with ``duration`` and
+            ``time`` in seconds and ``input_args``); the result counts when it returns
+            something true. See `expires_after`.
+
+        Returns
+        -------
+        MemorizedFunc or NotMemorizedFunc
+            An object to be called like the function; the latter without a location.
+
+        Raises
+        ------
+        ValueError
+            When the callback cannot be called.
+        TypeError
+            When the function cannot.
+        """
+        if cache_validation_callback is not None and not callable(
+            cache_validation_callback
+        ):
+            raise ValueError(
+                "cache_validation_callback needs to be callable. "
+                f"Got {cache_validation_callback}."
+            )
+        if func is None:
+            return functools.partial(
+                self.cache,
+                ignore=ignore,
+                mmap_mode=mmap_mode,
+                verbose=verbose,
+                cache_validation_callback=cache_validation_callback,
+            )
+        if isinstance(func, (MemorizedFunc, NotMemorizedFunc)):
+            func = func.func
+        if not callable(func):
+            raise TypeError(
+                f"Memory.cache needs a function, got {func!r} of type "
+                f"{type(func).__name__}."
+            )
+        is_async = inspect.iscoroutinefunction(func)
+        if self.store_backend is None:
+            return AsyncNotMemorizedFunc(func) if is_async else NotMemorizedFunc(func)
+        if mmap_mode is False:
+            mmap_mode = self.mmap_mode
+        return (AsyncMemorizedFunc if is_async else MemorizedFunc)(
+            func,
+            location=self._store_with(mmap_mode),
+            backend=self.backend,
+            ignore=ignore,
+            mmap_mode=mmap_mode,
+            compress=self.compress,
+            verbose=self._verbose if verbose is None else verbose,
+            timestamp=self.timestamp,
+            cache_validation_callback=cache_validation_callback,
+        )
+
+    def _store_with(self, mmap_mode: str | None) -> Store | None:
+        """Return the store, or one of the same place that maps in another way."""
+        store = self.store_backend
+        if store is None or getattr(store, "mmap_mode", mmap_mode) == mmap_mode:
+            return store
+        store = copy.copy(store)
+        store.mmap_mode = mmap_mode
+        return store
+
+    def clear(self, warn: bool = True) -> None:
+        """Remove all results of this cache.
+
+        Parameters
+        ----------
+        warn : bool, default=True
+            Whether to report it.
+        """
+        if warn:
+            self.warn("Flushing completely the cache")
+        if self.store_backend is not None:
+            self.store_backend.clear()
+            ownership._FUNCTION_HASHES.clear()
+
+    def reduce_size(
+        self,
+        bytes_limit: int | str | None = None,
+        items_limit: int | None = None,
+        age_limit: datetime.timedelta | None = None,
+    ) -> None:
+        """Remove the least recently used results until all limits are kept.
+
+        Parameters
+        ----------
+        bytes_limit : int or str, optional
+            Bytes that may stay; text such as ``"10G"``, ``"500M"`` or ``"50K"``.
+        items_limit : int, optional
+            Number of results that may stay.
+        age_limit : datetime.timedelta, optional
+            Time since the last use after which a result does not stay.
+
+        Raises
+        ------
+        ValueError
+            When a limit is negative, or no size.
+        """
+        if self.store_backend is None:
+            return
+        if bytes_limit is None and items_limit is None and age_limit is None:
+            return
+        self.store_backend.enforce_store_limits(bytes_limit, items_limit, age_limit)
+
+    def eval(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function through this cache.
+
+        Parameters
+        ----------
+        func : callable
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        object
+            Its result.
+        """
+        if self.store_backend is None:
+            return func(*args, **kwargs)
+        return self.cache(func)(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        location = getattr(self.store_backend, "location", None)
+        return f"{type(self).__name__}(location={location})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The clock of the messages is this process's.
+        return {**self.__dict__, "timestamp": None}
+
+
+def expires_after(
+    days: float = 0,
+    seconds: float = 0,
+    microseconds: float = 0,
+    milliseconds: float = 0,
+    minutes: float = 0,
+    hours: float = 0,
+    weeks: float = 0,
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Make a `cache_validation_callback` that accepts results up to an age.
+
+    Parameters
+    ----------
+    days, seconds, microseconds, milliseconds, minutes, hours, weeks : float
+        The parts of the age, as of `datetime.timedelta`.
+
+    Returns
+    -------
+    callable
+        To be given to `Memory.cache`. A result ages from the end of its computation.
+    """
+    age_limit = datetime.timedelta(
+        days=days,
+        seconds=seconds,
+        microseconds=microseconds,
+        milliseconds=milliseconds,
+        minutes=minutes,
+        hours=hours,
+        weeks=weeks,
+    )
+
+    def is_young_enough(metadata: Mapping[str, Any]) -> bool:
+        age = time.time() - metadata["time"]
+        return bool(age < age_limit.total_seconds())
+
+    return is_young_enough
+
+
+expires_after.__module__ = "joblib.memory"

@@ -1,0 +1,547 @@
+"""The function with a cache, and the one without that looks the same."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+import traceback
+import warnings
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any
+
+from ..func_inspect import filter_args, format_call, format_signature, get_func_name
+from ..logger import Logger, format_time
+from . import identity, ownership
+from .registry import _store_backend_factory
+from .results import MemorizedResult, NotMemorizedResult
+from .store import CacheWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .registry import Store
+
+_MISS: Any = object()  # what no function returns
+_LINE = 80  # width of the rules around messages
+
+
+class NotMemorizedFunc:
+    """A function as `Memory.cache` returns it without a location: nothing is stored.
+
+    Parameters
+    ----------
+    func : callable
+        The function, which is called each time.
+
+    Attributes
+    ----------
+    func : callable
+    """
+
+    __module__ = "joblib.memory"
+
+    def __init__(self, func: Any) -> None:
+        self.func = func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.func(*args, **kwargs)
+
+    def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function and return a `NotMemorizedResult` with what it returns."""
+        return NotMemorizedResult(self.func(*args, **kwargs))
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function and return what it returns, with empty metadata."""
+        return self.func(*args, **kwargs), {}
+
+    def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
+        """Return False."""
+        return False
+
+    def clear(self, warn: bool = True) -> None:
+        """Do nothing."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(func={self.func})"
+
+
+class MemorizedFunc(Logger):
+    """A function whose results are stored, and loaded when it is called again.
+
+    Made by `Memory.cache`.
+
+    Parameters
+    ----------
+    func : callable
+        The function.
+    location : str or pathlib.Path or StoreBackendBase
+        The store, or where it is.
+    backend : str, default="local"
+        The kind of store, when `location` is no store.
+    ignore : list of str, optional
+        Parameters whose values do not tell calls apart.
+    mmap_mode : {None, 'r', 'r+', 'w+', 'c'}, default=None
+        How to memory-map arrays of results. Arguments that are memory-mapped then
+        count as equal to arrays in memory.
+    compress : bool or int or str or tuple, default=False
+        How to compress results, as in `joblib.dump`.
+    verbose : int, default=1
+        0: silence; 1: calls; 2: also loads; 5: also the time these take; 11: also
+        where results are stored and why they are computed; 20: also each question.
+    timestamp : float, optional
+        The time, in seconds since the epoch, from which messages count.
+    cache_validation_callback : callable, optional
+        Called with the metadata of a stored result (``duration`` and ``time`` in
+        seconds, ``input_args``); the result counts when it returns something true.
+
+    Attributes
+    ----------
+    func : callable
+    func_id : str
+        Location of the function in the store.
+    store_backend : StoreBackendBase
+    func_code_info : tuple
+        Code, file and first line of the function.
+    """
+
+    __module__ = "joblib.memory"
+
+    store_backend: Store | None
+    # Only functions that have one keep it: what was closed over, and its part of the key.
+    _known_closure: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def __init__(
+        self,
+        func: Any,
+        location: Any,
+        backend: str = "local",
+        ignore: Sequence[str] | None = None,
+        mmap_mode: str | None = None,
+        compress: Any = False,
+        verbose: int = 1,
+        timestamp: float | None = None,
+        cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> None:
+        Logger.__init__(self)
+        self.mmap_mode = mmap_mode
+        self.compress = compress
+        self.func = func
+        self.cache_validation_callback = cache_validation_callback
+        self.func_id = identity._build_func_identifier(func)
+        self.ignore = ignore if ignore is not None else []
+        self._verbose = verbose
+        self.store_backend = _store_backend_factory(
+            backend,
+            location,
+            verbose=verbose,
+            backend_options={"compress": compress, "mmap_mode": mmap_mode},
+        )
+        if self.store_backend is not None:
+            self._make_location()
+        self.timestamp = time.time() if timestamp is None else timestamp
+        try:
+            functools.update_wrapper(self, func)
+        except (AttributeError, TypeError):
+            pass  # an object of which less can be known than of a function
+        self.__doc__ = f"Memoized version of {_document(func)}"
+        self._func_code_info: identity.CodeInfo | None = None
+        self._func_code_id: int | None = None
+
+    @property
+    def _store(self) -> Store:
+        if self.store_backend is None:
+            raise ValueError(
+                f"{self!r} has no store: its location is none that is supported. Make "
+                "it with Memory(location).cache(function)."
+            )
+        return self.store_backend
+
+    def _make_location(self) -> None:
+        try:
+            self._store.store_cached_func_code([self.func_id])
+        except (NotADirectoryError, FileExistsError):
+            raise  # there is a file where the cache was meant to be
+        except OSError as error:
+            # Results that are there can be read; others are computed.
+            warnings.warn(
+                f"Unable to make a place for {self.func_id} in the cache in "
+                f"{self._store.location}: {error}. Its results will not be stored.",
+                CacheWarning,
+                stacklevel=ownership._user_stacklevel(),
+            )
+
+    # -------------------------------------------------------------- what users call
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the stored result of a call, or call the function and store it."""
+        call_id = self._identify_call(args, kwargs)
+        output = self._load(call_id, args, kwargs)
+        if output is _MISS:
+            output = self._compute(call_id, args, kwargs)[0]
+        return output
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function whether or not the result is stored, and store it.
+
+        Returns
+        -------
+        output : object
+            What the function returned.
+        metadata : dict
+            ``duration`` and ``time`` of the call in seconds, ``input_args``.
+        """
+        call_id = (self.func_id, self._get_args_id(*args, **kwargs))
+        self._check_previous_func_code(stacklevel=3)
+        return self._compute(call_id, args, kwargs)
+
+    def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a reference to the result of a call; compute it if it is not stored.
+
+        Returns
+        -------
+        MemorizedResult or NotMemorizedResult
+            The latter, with the value, when it could not be stored.
+        """
+        call_id = self._identify_call(args, kwargs)
+        if self._is_stored(call_id, args, kwargs):
+            return self._make_reference(call_id)
+        output, metadata = self._compute(call_id, args, kwargs, reload=False)
+        return self._refer_or_keep(call_id, output, metadata)
+
+    def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
+        """Tell whether a call would be answered from the store; change nothing.
+
+        Returns
+        -------
+        bool
+            False also when the function's code has changed since, or
+            `cache_validation_callback` does not accept the result.
+        """
+        call_id = (self.func_id, self._get_args_id(*args, **kwargs))
+        if not self._store.contains_item(call_id):
+            return False
+        current = ownership.is_current(
+            self.func, self._store, self.func_id
+        ) or ownership.matches_stored(self._store, self.func_id, self.func_code_info)
+        return current and self._is_accepted(call_id)
+
+    def clear(self, warn: bool = True) -> None:
+        """Remove all results of the function.
+
+        Parameters
+        ----------
+        warn : bool, default=True
+            Whether to report it.
+        """
+        if warn and self._verbose > 0:
+            self.warn(f"Clearing function cache identified by {self.func_id}")
+        self._store.clear_path([self.func_id])
+        ownership.write_code(self.func, self._store, self.func_id, self.func_code_info)
+
+    # ---------------------------------------------------------------- which result
+    @property
+    def func_code_info(self) -> identity.CodeInfo:
+        """Code, file and first line of the function."""
+        code_id = id(getattr(self.func, "__code__", None))
+        if self._func_code_info is not None and self._func_code_id is None:
+            # It came with a pickle, from where the source could be read.
+            self._func_code_id = code_id
+        if self._func_code_info is None or self._func_code_id != code_id:
+            self._func_code_info = identity.get_code_info(self.func)
+            self._func_code_id = code_id
+        return self._func_code_info
+
+    def _get_args_id(self, *args: Any, **kwargs: Any) -> str:
+        """Hash the arguments of a call, and what else tells its result apart."""
+        from .. import hashing
+
+        key = filter_args(self.func, self.ignore, args, kwargs)
+        if identity.needs_more_key(self.func):
+            key.update(self._more_key())
+        try:
+            return str(hashing.hash(key, coerce_mmap=self.mmap_mode is not None))
+        except Exception as error:
+            self._raise_unhashable(key, error)
+            raise
+
+    def _more_key(self) -> dict[str, Any]:
+        if isinstance(self.func, functools.partial):
+            return identity.more_key(self.func)  # what it holds may be changed in place
+        closed_over = identity.closed_over(self.func)
+        known = self._known_closure
+        if known is not None and len(known[0]) == len(closed_over):
+            pairs = zip(known[0], closed_over, strict=True)
+            if all(before is now for before, now in pairs):
+                return known[1]
+        more = identity.more_key(self.func)
+        self._known_closure = (closed_over, more)
+        return more
+
+    def _raise_unhashable(self, key: dict[str, Any], error: Exception) -> None:
+        """Raise an error of the same kind that names the argument."""
+        from .. import hashing
+
+        def fails(value: Any) -> bool:
+            try:
+                hashing.hash(value, coerce_mmap=self.mmap_mode is not None)
+            except Exception:
+                return True
+            return False
+
+        name = next((name for name, value in key.items() if fails(value)), None)
+        if name is None:
+            return
+        value = key[name]
+        message = (
+            f"Argument {name!r} of {self.func_id} cannot be hashed, which caching needs: "
+            f"{value!r} of type {type(value).__name__}: {error}. Arguments that do not "
+            "change the result can be named in Memory.cache(ignore=[...])."
+        )
+        for kind in (PicklingError, TypeError, AttributeError, ValueError):
+            if isinstance(error, kind):
+                raise kind(message) from error
+
+    def _check_previous_func_code(self, stacklevel: int = 2) -> bool:
+        """Tell whether stored results are of the present code; remove them if not.
+
+        Parameters
+        ----------
+        stacklevel : int
+            Without effect, as warnings find the caller's line by themselves.
+
+        Returns
+        -------
+        bool
+        """
+        if ownership.is_current(self.func, self._store, self.func_id):
+            return True
+        return ownership.claim(
+            self.func, self._store, self.func_id, self.func_code_info
+        )
+
+    def _may_store(self) -> bool:
+        """Tell whether the place is still this code's, now that a result is there.
+
+        A process with newer code may have taken it over meanwhile.
+        """
+        if ownership.is_current(self.func, self._store, self.func_id):
+            return True
+        check = type(self)._check_previous_func_code
+        if check is not MemorizedFunc._check_previous_func_code:
+            return True  # a subclass has its own notion of it
+        return ownership.matches_stored(self._store, self.func_id, self.func_code_info)
+
+    def _identify_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, str]:
+        args_id = self._get_args_id(*args, **kwargs)
+        if self._verbose >= 20:
+            signature = format_signature(self.func, *args, **kwargs)[1]
+            path = self._store.get_cached_func_info([self.func_id])["location"]
+            self.info(
+                f"\nQuerying {self._name_of_func()} with signature\n{signature}.\n\n"
+                f"(argument hash {args_id})\n\nThe store location is {path}.\n"
+            )
+        return self.func_id, args_id
+
+    # ------------------------------------------------------------------------- hit
+    def _is_accepted(self, call_id: tuple[str, str]) -> bool:
+        """Ask `cache_validation_callback`, if there is one, about a stored result."""
+        if self.cache_validation_callback is None:
+            return True
+        metadata = self._store.get_metadata(call_id)
+        # Without metadata there is nothing to judge by: as if it were not stored.
+        return bool(metadata) and bool(self.cache_validation_callback(metadata))
+
+    def _is_stored(
+        self, call_id: tuple[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        stored = (
+            self._check_previous_func_code(stacklevel=4)
+            and self._store.contains_item(call_id)
+            and self._is_accepted(call_id)
+        )
+        if not stored:
+            self._report_miss(call_id)
+        return stored
+
+    def _load(
+        self, call_id: tuple[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Load a result, or return _MISS."""
+        if self._check_previous_func_code(stacklevel=4) and (
+            self.cache_validation_callback is None
+            or (self._store.contains_item(call_id) and self._is_accepted(call_id))
+        ):
+            try:
+                return self._load_item(call_id)
+            except Exception:
+                # Asked only now: a hit pays for no question.
+                if self._store.contains_item(call_id):
+                    signature = format_signature(self.func, *args, **kwargs)[1]
+                    path = self._store.get_item_info(call_id)["location"]
+                    self.warn(
+                        f"Exception while loading results for {signature} from {path}; "
+                        f"it is computed again.\n {traceback.format_exc()}"
+                    )
+        self._report_miss(call_id)
+        return _MISS
+
+    def _load_item(self, call_id: tuple[str, str]) -> Any:
+        if self._verbose <= 1:
+            return self._store.load_item(call_id, verbose=self._verbose)
+        start = time.perf_counter()
+        verbose = self._verbose
+        output = self._store.load_item(
+            call_id, timestamp=self.timestamp, verbose=verbose
+        )
+        if verbose > 4:
+            self._print_duration(time.perf_counter() - start, " cache loaded")
+        return output
+
+    def _report_miss(self, call_id: tuple[str, str]) -> None:
+        if self._verbose > 10:
+            path = self._store.get_cached_func_info([self.func_id])["location"]
+            self.warn(
+                f"Computing func {self._name_of_func()}, argument hash {call_id[1]} in "
+                f"location {path}"
+            )
+
+    # ------------------------------------------------------------------------ miss
+    def _compute(
+        self,
+        call_id: tuple[str, str],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        reload: bool = True,
+    ) -> Any:
+        self._announce(args, kwargs)
+        start = time.perf_counter()
+        output = self.func(*args, **kwargs)
+        duration = time.perf_counter() - start
+        return self._keep(call_id, args, kwargs, output, duration, reload)
+
+    def _announce(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._verbose > 0:
+            print(format_call(self.func, args, kwargs))
+
+    def _keep(
+        self,
+        call_id: tuple[str, str],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
+        duration: float,
+        reload: bool,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Store a new result and what is known of the call."""
+        start = time.perf_counter()
+        may_store = self._may_store()
+        if may_store:
+            self._store.dump_item(call_id, output, verbose=self._verbose)
+        metadata = self._persist_input(duration, call_id, args, kwargs, may_store)
+        if may_store and not self._may_store():
+            # Another version of the code took the place over at this very moment:
+            # what it must not find goes again.
+            self._store.clear_item(call_id)
+        if self._verbose > 0:
+            self._print_duration(duration + time.perf_counter() - start)
+        if reload and self.mmap_mode is not None:
+            try:
+                # As the next call will return it: mapped.
+                output = self._store.load_item(call_id, verbose=0)
+            except Exception:
+                if self._store.contains_item(call_id):
+                    self.warn(
+                        "The result that was just stored cannot be loaded, and is "
+                        f"returned as it was computed.\n {traceback.format_exc()}"
+                    )
+        return output, metadata
+
+    def _persist_input(
+        self,
+        duration: float,
+        call_id: tuple[str, str],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        store: bool = True,
+        this_duration_limit: float = 0.5,
+    ) -> dict[str, Any]:
+        """Make the metadata of a call, and store them."""
+        start = time.perf_counter()
+        arguments = filter_args(self.func, self.ignore, args, kwargs)
+        metadata = {
+            "duration": duration,
+            "input_args": {name: _represent(arg) for name, arg in arguments.items()},
+            "time": time.time(),
+        }
+        if store:
+            self._store.store_metadata(call_id, metadata)
+        lapse = time.perf_counter() - start
+        if lapse > this_duration_limit:
+            warnings.warn(
+                f"Noting the arguments of {self.func_id} took {lapse:.2f}s: their "
+                "representation (repr) is slow. Arguments that do not change the "
+                "result can be named in Memory.cache(ignore=[...]), which spares it.",
+                stacklevel=ownership._user_stacklevel(),
+            )
+        return metadata
+
+    # ------------------------------------------------------------------- references
+    def _make_reference(
+        self, call_id: tuple[str, str], metadata: dict[str, Any] | None = None
+    ) -> MemorizedResult:
+        return MemorizedResult(
+            self._store,
+            call_id,
+            metadata=metadata,
+            timestamp=self.timestamp,
+            verbose=self._verbose - 1,
+        )
+
+    def _refer_or_keep(
+        self, call_id: tuple[str, str], output: Any, metadata: dict[str, Any]
+    ) -> MemorizedResult | NotMemorizedResult:
+        if self._store.contains_item(call_id):
+            return self._make_reference(call_id, metadata)
+        return NotMemorizedResult(output)  # a warning has said why; nothing is lost
+
+    # ------------------------------------------------------------------------ others
+    def _name_of_func(self) -> str:
+        return get_func_name(self.func)[1]
+
+    def _print_duration(self, duration: float, context: str = "") -> None:
+        message = f"{self._name_of_func()}{context} - {format_time(duration)}"
+        print(message.rjust(_LINE, "_"))
+
+    def __repr__(self) -> str:
+        location = getattr(self.store_backend, "location", None)
+        return f"{type(self).__name__}(func={self.func}, location={location})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The source is read here, where it can be: a process that gets a function
+        # made in a notebook cannot.
+        self.func_code_info  # noqa: B018
+        state = self.__dict__.copy()
+        state["timestamp"] = None  # the clock of the messages is this process's
+        state["_func_code_id"] = None
+        state.pop("_known_closure", None)
+        return state
+
+
+def _document(func: Any) -> str:
+    name = getattr(func, "__name__", type(func).__name__)
+    try:
+        signature = str(inspect.signature(func))
+    except (ValueError, TypeError):
+        signature = "(...)"
+    return f"{name}{signature}\n\n{inspect.getdoc(func) or ''}"
+
+
+def _represent(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        # The result is there: an argument that cannot show itself must not lose it.
+        return f"<{type(value).__name__}, whose repr fails: {error!r}>"

@@ -1,0 +1,422 @@
+"""What a stored result consists of, and how it is written so that readers find it whole.
+
+An entry is a directory ``<function>/<hash of the arguments>/`` with ``output.pkl`` and
+``metadata.json``; beside the entries of a function, ``func_code.py`` holds the source
+that computed them. Each file appears under its name by a rename, complete.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import threading
+import time
+import uuid
+import warnings
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any
+
+from ..disk import memstr_to_bytes
+from ..logger import format_time
+from .eviction import select_items_to_delete
+from .store import CacheItemInfo, CacheWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+OUTPUT_FILE = "output.pkl"
+METADATA_FILE = "metadata.json"
+CODE_FILE = "func_code.py"
+
+# A directory that is evicted between its creation and the rename into it is made
+# anew this often before the result is given up.
+_WRITE_ATTEMPTS = 5
+
+# Location of a function -> how often this process wrote its code.
+_codes_written: dict[str, int] = {}
+
+
+def concurrency_safe_write(
+    object_to_write: Any, filename: str, write_func: Callable[[Any, str], Any]
+) -> str:
+    """Write an object to a new file beside the one it is meant for.
+
+    Parameters
+    ----------
+    object_to_write : object
+    filename : str
+        The file it is meant for; not touched.
+    write_func : callable
+        Called as ``write_func(object_to_write, temporary_filename)``.
+
+    Returns
+    -------
+    str
+        The temporary file, which the caller is to rename. Its name is used once: by no
+        other thread, process or machine.
+    """
+    unique = f"{uuid.uuid4().hex}-{os.getpid()}-{threading.get_ident()}"
+    temporary = f"{filename}.{unique}"
+    try:
+        write_func(object_to_write, temporary)
+    except BaseException:
+        # Half a file is of use to nobody. Stores that are no file systems have
+        # nothing of that name here.
+        try:
+            os.unlink(temporary)
+        except (OSError, ValueError):
+            pass
+        raise
+    return temporary
+
+
+# As for the classes: tools that look functions up by module find it where it is public.
+concurrency_safe_write.__module__ = "joblib._store_backends"
+
+
+class StoreBackendMixin:
+    """What all stores share: items and the code of functions, in terms of the contract.
+
+    To be mixed into a subclass of `StoreBackendBase`, whose methods it calls.
+    """
+
+    __module__ = "joblib._store_backends"
+
+    if TYPE_CHECKING:
+        # The contract's half of a store, and what `configure` sets.
+        location: str | None
+        compress: Any
+        mmap_mode: str | None
+        verbose: int
+        _open_item: Callable[..., Any]
+        _item_exists: Callable[[str], bool]
+        _move_item: Callable[[str, str], None]
+        create_location: Callable[[str], None]
+        clear_location: Callable[[str], None]
+        get_items: Callable[[], list[CacheItemInfo]]
+
+    def _path(self, call_id: Sequence[str], *names: str) -> str:
+        return os.path.join(self.location or "", *call_id, *names)
+
+    # ------------------------------------------------------------------- outputs
+    def load_item(
+        self,
+        call_id: Sequence[str],
+        verbose: int = 1,
+        timestamp: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Load a result.
+
+        Parameters
+        ----------
+        call_id : sequence of str
+            Function and hash of the arguments.
+        verbose : int, default=1
+            Above 1, print what is loaded; from 10 on, from where.
+        timestamp : float, optional
+            The time, in seconds since the epoch, from which the message counts.
+        metadata : mapping, optional
+            Metadata of the call, to show its arguments in the message.
+
+        Returns
+        -------
+        object
+
+        Raises
+        ------
+        KeyError
+            When there is no such result.
+        """
+        from .. import numpy_pickle
+
+        if verbose > 1:
+            self._print_loading(call_id, verbose, timestamp, metadata)
+        filename = self._path(call_id, OUTPUT_FILE)
+        mmap_mode = getattr(self, "mmap_mode", None)
+        if getattr(self, "compress", False):
+            mmap_mode = None  # nothing there that could be mapped
+        try:
+            if mmap_mode is not None:
+                return numpy_pickle.load(filename, mmap_mode=mmap_mode)
+            with self._open_item(filename, "rb") as stream:
+                return numpy_pickle.load(stream)
+        except Exception as error:
+            # Asked only now: a hit pays for no question.
+            if self._item_exists(filename):
+                raise
+            raise KeyError(
+                "Non-existing item (may have been cleared).\n"
+                f"File {filename} does not exist"
+            ) from error
+
+    def _print_loading(
+        self,
+        call_id: Sequence[str],
+        verbose: int,
+        timestamp: float | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        lapse = ""
+        if timestamp is not None:
+            lapse = f"{format_time(time.time() - timestamp):<16}"
+        call = os.path.basename(call_id[0])
+        arguments = (metadata or {}).get("input_args")
+        if arguments is not None:
+            shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+            call = f"{call}({shown})"
+        origin = "..." if verbose < 10 else f" from {self._path(call_id)}"
+        print(f"[Memory]{lapse}: Loading {call}{origin}")
+
+    def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
+        """Store a result; warn where that is not possible.
+
+        Parameters
+        ----------
+        call_id : sequence of str
+            Function and hash of the arguments.
+        item : object
+            The result.
+        verbose : int, default=1
+            Above 10, print where it is stored.
+
+        Warns
+        -----
+        CacheWarning
+            When it cannot be written: disk full, no permission, an error of the
+            object's own while it is pickled.
+        FutureWarning
+            When it is no object that can be pickled.
+        """
+        from .. import numpy_pickle
+
+        directory = self._path(call_id)
+
+        def write(item: Any, filename: str) -> None:
+            with self._open_item(filename, "wb") as stream:
+                numpy_pickle.dump(item, stream, compress=self.compress)
+
+        if verbose > 10:
+            print(f"Persisting in {directory}")
+        try:
+            self._write_entry_file(item, directory, OUTPUT_FILE, write)
+        except PicklingError as error:
+            warnings.warn(
+                f"Unable to cache to disk: the result cannot be pickled ({error}). "
+                "It is returned, and computed again at the next call. A later version "
+                f"will raise this error. The entry was to be {directory}.",
+                FutureWarning,
+                stacklevel=2,
+            )
+        except Exception as error:
+            warnings.warn(
+                f"Unable to cache to disk, in {directory}: {type(error).__name__}: "
+                f"{error}. The result is returned, and computed again at the next "
+                "call.",
+                CacheWarning,
+                stacklevel=2,
+            )
+
+    def _write_entry_file(
+        self,
+        content: Any,
+        directory: str,
+        name: str,
+        write: Callable[[Any, str], None],
+    ) -> None:
+        """Write one file of an entry, though its directory may be evicted meanwhile."""
+        for attempt in range(1, _WRITE_ATTEMPTS + 1):
+            self.create_location(directory)
+            try:
+                self._concurrency_safe_write(
+                    content, os.path.join(directory, name), write
+                )
+                return
+            except FileNotFoundError:
+                if attempt == _WRITE_ATTEMPTS or self._item_exists(directory):
+                    raise
+
+    def _concurrency_safe_write(
+        self, to_write: Any, filename: str, write_func: Callable[[Any, str], None]
+    ) -> None:
+        """Write an object to a file that readers find complete, or as it was."""
+        temporary = concurrency_safe_write(to_write, filename, write_func)
+        self._move_item(temporary, filename)
+
+    def contains_item(self, call_id: Sequence[str]) -> bool:
+        """Tell whether there is a result for a call."""
+        return self._item_exists(self._path(call_id, OUTPUT_FILE))
+
+    def clear_item(self, call_id: Sequence[str]) -> None:
+        """Remove the result of a call, if there is one."""
+        path = self._path(call_id)
+        if self._item_exists(path):
+            self.clear_location(path)
+
+    def get_item_info(self, call_id: Sequence[str]) -> dict[str, str]:
+        """Tell the location of the result of a call."""
+        return {"location": self._path(call_id)}
+
+    # ------------------------------------------------------------------ metadata
+    def get_metadata(self, call_id: Sequence[str]) -> dict[str, Any]:
+        """Read the metadata of a call.
+
+        Returns
+        -------
+        dict
+            ``duration`` in seconds, ``time`` in seconds since the epoch and
+            ``input_args``, the representations of the arguments; empty when there is
+            none, or with a `CacheWarning` when it is damaged.
+        """
+        filename = self._path(call_id, METADATA_FILE)
+        try:
+            with self._open_item(filename, "rb") as stream:
+                metadata = json.loads(stream.read())
+            if not isinstance(metadata, dict):
+                raise ValueError("no JSON object")
+        except Exception as error:
+            if self._item_exists(filename):
+                warnings.warn(
+                    f"The metadata of the cache entry {self._path(call_id)} cannot be "
+                    f"read ({error}); they are taken for missing.",
+                    CacheWarning,
+                    stacklevel=2,
+                )
+            return {}
+        return metadata
+
+    def store_metadata(self, call_id: Sequence[str], metadata: dict[str, Any]) -> None:
+        """Write the metadata of a call; warn where that is not possible."""
+
+        def write(content: bytes, filename: str) -> None:
+            with self._open_item(filename, "wb") as stream:
+                stream.write(content)
+
+        directory = self._path(call_id)
+        try:
+            content = json.dumps(metadata).encode("utf-8")
+            self._write_entry_file(content, directory, METADATA_FILE, write)
+        except Exception as error:
+            warnings.warn(
+                f"Unable to store the metadata of the cache entry {directory}: {error}.",
+                CacheWarning,
+                stacklevel=2,
+            )
+
+    # ---------------------------------------------------------- code of functions
+    def contains_path(self, call_id: Sequence[str]) -> bool:
+        """Tell whether there is anything for a function."""
+        return self._item_exists(self._path(call_id))
+
+    def clear_path(self, call_id: Sequence[str]) -> None:
+        """Remove all that is stored for a function."""
+        self.clear_item(call_id)
+
+    def store_cached_func_code(
+        self, call_id: Sequence[str], func_code: str | None = None
+    ) -> None:
+        """Write the code of a function, or only make its location.
+
+        Parameters
+        ----------
+        call_id : sequence of str
+            The function.
+        func_code : str, optional
+            Its code.
+        """
+        directory = self._path(call_id)
+        if func_code is None:
+            self.create_location(directory)
+            return
+
+        def write(content: bytes, filename: str) -> None:
+            with self._open_item(filename, "wb") as stream:
+                stream.write(content)
+
+        self._write_entry_file(
+            func_code.encode("utf-8", "surrogateescape"), directory, CODE_FILE, write
+        )
+        _codes_written[directory] = _codes_written.get(directory, 0) + 1
+
+    def get_cached_func_code(self, call_id: Sequence[str]) -> str:
+        """Read the code of a function.
+
+        Raises
+        ------
+        OSError
+            When none is stored.
+        """
+        filename = self._path(call_id, CODE_FILE)
+        with self._open_item(filename, "rb") as stream:
+            content: bytes = stream.read()
+        return content.decode("utf-8", "surrogateescape")
+
+    def get_cached_func_info(self, call_id: Sequence[str]) -> dict[str, str]:
+        """Tell the location of a function."""
+        return {"location": self._path(call_id)}
+
+    def _code_stamp(self, call_id: Sequence[str]) -> object:
+        """Return what changes whenever the stored code of a function does.
+
+        None stands for "no code there". A store that cannot ask its place cheaply
+        counts what this process wrote; changes made by others go unseen until the
+        next start.
+        """
+        return _codes_written.get(self._path(call_id), 0)
+
+    # ------------------------------------------------------------ the whole store
+    def clear(self) -> None:
+        """Remove everything."""
+        if self.location is not None:
+            self.clear_location(self.location)
+
+    def enforce_store_limits(
+        self,
+        bytes_limit: int | str | None,
+        items_limit: int | None = None,
+        age_limit: datetime.timedelta | None = None,
+    ) -> None:
+        """Remove the least recently used results until all limits are kept.
+
+        Parameters
+        ----------
+        bytes_limit : int or str or None
+            Bytes that may stay; text such as ``"10G"``.
+        items_limit : int, optional
+            Number of results that may stay.
+        age_limit : datetime.timedelta, optional
+            Time since the last access after which a result does not stay.
+        """
+        for item in self._get_items_to_delete(bytes_limit, items_limit, age_limit):
+            if getattr(self, "verbose", 0) > 10:
+                print(f"Deleting item {item}")
+            try:
+                self.clear_location(item.path)
+            except OSError as error:
+                warnings.warn(
+                    f"Unable to remove the cache entry {item.path}: {error}.",
+                    CacheWarning,
+                    stacklevel=2,
+                )
+
+    def _get_items_to_delete(
+        self,
+        bytes_limit: int | str | None,
+        items_limit: int | None = None,
+        age_limit: datetime.timedelta | None = None,
+    ) -> list[CacheItemInfo]:
+        """Select what must go; all items are listed once for it."""
+        n_bytes = (
+            memstr_to_bytes(bytes_limit)
+            if isinstance(bytes_limit, str)
+            else bytes_limit
+        )
+        # The clock of a file system is coarser than this one, and never ahead of it.
+        now = datetime.datetime.now()
+        return select_items_to_delete(
+            self.get_items(), n_bytes, items_limit, age_limit, now
+        )
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(location="{self.location}")'

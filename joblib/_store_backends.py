@@ -1,0 +1,16 @@
+"""The public names of the stores behind `joblib.Memory`."""
+
+from __future__ import annotations
+
+from ._caching.filesystem import FileSystemStoreBackend
+from ._caching.items import StoreBackendMixin, concurrency_safe_write
+from ._caching.store import CacheItemInfo, CacheWarning, StoreBackendBase
+
+__all__ = [
+    "CacheItemInfo",
+    "CacheWarning",
+    "FileSystemStoreBackend",
+    "StoreBackendBase",
+    "StoreBackendMixin",
+    "concurrency_safe_write",
+]
