@@ -10,6 +10,8 @@ from multiprocessing.pool import Pool
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
+from ._memmapping_reducer import TemporaryResourcesManager, get_memmapping_reducers
+
 
 class CustomizablePickler(pickle.Pickler):
     """A pickler with reducers of its own for certain types.
@@ -106,3 +108,71 @@ class PicklingPool(Pool):
         self._outqueue = CustomizablePicklingQueue(context, self._backward_reducers)
         self._quick_put = self._inqueue.put
         self._quick_get = self._outqueue.get
+
+
+class MemmappingPool(PicklingPool):
+    """A multiprocessing pool that shares large arrays with its workers by file.
+
+    Parameters
+    ----------
+    processes : int, optional
+        Number of workers; all cores when None.
+    temp_folder : str, optional
+        The folder to make ours in, for the files. When left out: the
+        environment variable ``JOBLIB_TEMP_FOLDER``, else ``/dev/shm`` where
+        that has at least 2 GB free, else the system's temporary folder.
+    max_nbytes : int, str or None, default=1e6
+        Arrays of more bytes are written to a file that the workers map. May be
+        written like "50M"; None: none is.
+    mmap_mode : {None, "r", "r+", "w+", "c"}, default="r"
+        How workers open the files; "w+" is taken as "r+", None is no files.
+    forward_reducers, backward_reducers : dict of type to callable, optional
+        Reducers for what is sent to the workers, and for what they send back.
+    verbose : int, default=0
+        Tell of files from 5 on.
+    prewarm : bool, default=False
+        Read each file once when it is written, so that it is in memory when
+        workers open it.
+    **kwargs
+        What `multiprocessing.pool.Pool` takes.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        temp_folder: str | None = None,
+        max_nbytes: float | str | None = 1e6,
+        mmap_mode: str | None = "r",
+        forward_reducers: dict[type, Any] | None = None,
+        backward_reducers: dict[type, Any] | None = None,
+        verbose: int = 0,
+        prewarm: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self._temp_folder_manager = TemporaryResourcesManager(temp_folder)
+        forward, backward = get_memmapping_reducers(
+            forward_reducers=forward_reducers,
+            backward_reducers=backward_reducers,
+            temp_folder_resolver=self._temp_folder_manager.resolve_temp_folder_name,
+            max_nbytes=max_nbytes,
+            mmap_mode=mmap_mode,
+            verbose=verbose,
+            prewarm=prewarm,
+        )
+        super().__init__(
+            processes=processes,
+            forward_reducers=forward,
+            backward_reducers=backward,
+            **kwargs,
+        )
+
+    @property
+    def _temp_folder(self) -> str:
+        return self._temp_folder_manager.resolve_temp_folder_name()
+
+    def terminate(self) -> None:
+        """End the workers, and delete the files."""
+        try:
+            super().terminate()
+        finally:
+            self._temp_folder_manager._clean_temporary_resources()

@@ -62,6 +62,10 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         if idle_worker_timeout is None:
             idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
         self.parallel = parallel
+        from .arrays import arrays_of_call
+        from .transport import Transport
+
+        self._transport = Transport(arrays_of_call(options))
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, idle_worker_timeout, options)
         self._restart()
@@ -72,8 +76,6 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     ) -> None:
         import loky
 
-        from .transport import Transport
-
         self._workers = loky.get_reusable_executor(
             max_workers=n_jobs,
             timeout=idle_worker_timeout,
@@ -81,7 +83,6 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             initargs=options.get("initargs") or (),
             env=self._prepare_worker_env(n_jobs),
         )
-        self._transport = Transport()
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
@@ -132,8 +133,10 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def terminate(self) -> None:
         """Let go of the workers, which stay ready for the next call."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
         self._workers = None
-        self._transport = None
         self._restart = None
         self.reset_batch_stats()
 

@@ -15,6 +15,7 @@ from .pooled import PoolManagerMixin
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
+    from .arrays import CallArrays
     from .guard import PoolGuard
     from .transport import Transport
 
@@ -46,6 +47,7 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
 
     _guard: PoolGuard | None = None
     _transport: Transport | None = None
+    _arrays: CallArrays | None = None
     _restart: Callable[[], None] | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -75,8 +77,12 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
 
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
+        options = {**self.backend_kwargs, **kwargs}
+        from .arrays import arrays_of_call
+
+        self._arrays = arrays_of_call(options)
         # for `abort_everything`, which must not negotiate anew
-        self._restart = partial(self._start, workers, {**self.backend_kwargs, **kwargs})
+        self._restart = partial(self._start, workers, options)
         self._restart()
         return workers
 
@@ -102,7 +108,8 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             from .guard import PoolGuard
             from .transport import Transport
 
-            self._transport = Transport(main_by_reference=workers_have_main(method))
+            assert self._arrays is not None
+            self._transport = Transport(self._arrays, workers_have_main(method))
             self._guard = PoolGuard(pool, recycles="maxtasksperchild" in given)
 
     def submit(
@@ -134,6 +141,9 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         """End the workers."""
         self._end_pool()
         self._restart = None
+        arrays, self._arrays = self._arrays, None
+        if arrays is not None:
+            arrays.close()
         self.reset_batch_stats()
 
     def _end_pool(self) -> None:

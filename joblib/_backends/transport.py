@@ -26,6 +26,9 @@ import cloudpickle
 
 from .._captured import CapturedError, capture_call, unwrap
 from .._engine.batch import name_of
+from .._memmap.reducers import result_reducers
+from .._memmap.store import Dump
+from .arrays import CallArrays
 
 Reducers = Mapping[type, Callable[[Any], Any]]
 
@@ -97,10 +100,6 @@ def dumps(obj: Any, reducers: Reducers, main_by_reference: bool = False) -> byte
     return buffer.getvalue()
 
 
-def _result_reducers() -> Reducers:
-    return {}
-
-
 class Arrived:
     """A parcel as the worker gets it."""
 
@@ -130,7 +129,7 @@ def deliver(parcel: Arrived) -> bytes:
     name = parcel.name
     out = capture_call(lambda: parcel.open()())
     try:
-        return dumps(out, _result_reducers(), parcel.main_by_reference)
+        return dumps(out, result_reducers(), parcel.main_by_reference)
     except Exception as error:
         refusal = pickle.PicklingError(
             f"Could not pickle a result of {name!r} to send it back from the worker "
@@ -151,19 +150,22 @@ class Parcel:
         How it is pickled.
     """
 
-    __slots__ = ("batch", "error", "name", "transport")
+    __slots__ = ("batch", "error", "leases", "name", "transport")
 
     def __init__(self, batch: Callable[[], Any], transport: Transport) -> None:
         self.batch: Callable[[], Any] | None = batch
         self.transport = transport
         self.error: BaseException | None = None
+        #: the files that the batch's arrays are in
+        self.leases: list[Dump] = []
         label = getattr(batch, "name", None)
         self.name = label() if callable(label) else name_of(batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
         by_reference = self.transport.main_by_reference
+        reducers = self.transport.arrays.reducers(self.leases)
         try:
-            payload = dumps(self.batch, self.transport.reducers(), by_reference)
+            payload = dumps(self.batch, reducers, by_reference)
         except Exception as error:
             self.error = pickle.PicklingError(
                 "Could not pickle the task to send it to the workers: function "
@@ -175,8 +177,9 @@ class Parcel:
         return Arrived, (payload, self.name, by_reference)
 
     def release(self) -> None:
-        """Let go of the batch, once its outcome is known."""
+        """Let go of the batch and its files, once its outcome is known."""
         self.batch = None
+        self.transport.arrays.give_back(self.leases)
 
 
 class Transport:
@@ -184,16 +187,19 @@ class Transport:
 
     Parameters
     ----------
+    arrays : CallArrays
+        Carries the call's arrays.
     main_by_reference : bool, default=False
         See `TaskPickler`.
     """
 
-    def __init__(self, main_by_reference: bool = False) -> None:
+    def __init__(self, arrays: CallArrays, main_by_reference: bool = False) -> None:
+        self.arrays = arrays
         self.main_by_reference = main_by_reference
 
-    def reducers(self) -> Reducers:
-        """Return the reducers for what is sent."""
-        return {}
+    def close(self) -> None:
+        """Delete the call's files. Idempotent."""
+        self.arrays.close()
 
     def pack(self, batch: Callable[[], Any]) -> Parcel:
         """Return `batch` in a form that any queue can carry."""

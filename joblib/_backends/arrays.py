@@ -1,0 +1,78 @@
+"""How the arrays of one call get to its workers: the options, the files, their end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .._memmap.reducers import ForwardReducer
+from .._memmap.store import ArrayStore, Dump
+from .._memmapping_reducer import TemporaryResourcesManager
+from ..disk import memstr_to_bytes
+
+#: arrays of more bytes go by file
+DEFAULT_MAX_NBYTES = 1e6
+
+
+class CallArrays:
+    """Reduces the arrays in a call's tasks, and cleans up after the call.
+
+    Parameters
+    ----------
+    max_nbytes : float, str or None, default=1e6
+        Arrays of more bytes are written to a file that the workers map, once
+        for the whole call. May be written like "50M"; None: none is.
+    mmap_mode : {None, "r", "r+", "w+", "c"}, default="r"
+        How workers open the files; None: no array goes by file.
+    temp_folder : str, optional
+        The folder to make ours in, for the files.
+    verbose : int, default=0
+        Tell of files from 5 on.
+    prewarm : bool, default=False
+        Read each file once when it is written.
+    """
+
+    def __init__(
+        self,
+        max_nbytes: float | str | None = DEFAULT_MAX_NBYTES,
+        mmap_mode: str | None = "r",
+        temp_folder: str | None = None,
+        verbose: int = 0,
+        prewarm: bool = False,
+    ) -> None:
+        if isinstance(max_nbytes, str):
+            max_nbytes = memstr_to_bytes(max_nbytes)
+        self._manager = TemporaryResourcesManager(temp_folder)
+        self._store = ArrayStore(self._manager.create_temp_folder)
+        self._reducer = ForwardReducer(
+            self._store, max_nbytes, mmap_mode, verbose, bool(prewarm)
+        )
+
+    def reducers(self, leases: list[Dump]) -> dict[type, Callable[[Any], Any]]:
+        """Return the reducers for one batch, whose files are noted in `leases`."""
+        numpy = sys.modules.get("numpy")
+        if numpy is None:  # then nobody has made an array
+            return {}
+        reduce = partial(self._reducer.reduce, leases=leases)
+        return {numpy.ndarray: reduce, numpy.memmap: reduce}
+
+    def give_back(self, leases: list[Dump]) -> None:
+        """Say that a batch has ended, and needs its files no more."""
+        if leases:
+            self._store.give_back(leases)
+
+    def close(self) -> None:
+        """Delete the files. Idempotent."""
+        self._store.close()
+        self._manager._clean_temporary_resources()
+
+
+#: the options of `CallArrays`, as `Parallel` takes them
+ARRAY_OPTIONS = ("max_nbytes", "mmap_mode", "temp_folder", "verbose", "prewarm")
+
+
+def arrays_of_call(options: dict[str, Any]) -> CallArrays:
+    """Return what carries the arrays of a call made with these options of all."""
+    return CallArrays(**{k: options[k] for k in ARRAY_OPTIONS if k in options})

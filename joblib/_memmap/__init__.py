@@ -1,0 +1,1 @@
+"""Arrays passed to worker processes by file instead of by copy."""

@@ -1,0 +1,152 @@
+"""The files by which arrays go to workers: one for an array, and no longer than needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from .arraymap import WeakArrayKeyMap
+from .folders import FILE_PERMISSIONS
+from .views import Reduced, open_contiguous
+
+
+class Dump:
+    """One array's file, and who needs it.
+
+    The file is needed while its array is alive, since it may be sent again,
+    and while a batch that names it is on its way. A worker that has opened it
+    needs it no more: the mapping outlives the name.
+    """
+
+    __slots__ = ("filename", "leases", "sendable")
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        self.leases = 0
+        self.sendable = True
+
+
+class ArrayStore:
+    """Writes arrays to files in one folder.
+
+    Parameters
+    ----------
+    folder : callable
+        Returns the path of the folder, made if need be.
+    early : bool, default=True
+        Whether a file goes as soon as nobody needs it. It takes somebody who
+        tells of batches that have ended, by `give_back`; else files stay until
+        the folder goes.
+    """
+
+    def __init__(self, folder: Callable[[], str], early: bool = True) -> None:
+        self._folder = folder
+        self._early = early
+        self._dumps = WeakArrayKeyMap()
+        self._lock = threading.RLock()
+        self._orphans: deque[Dump] = deque()
+        self._closed = False
+
+    def dump(self, array: Any, leases: list[Dump] | None = None) -> tuple[Dump, bool]:
+        """Return the file of `array`, and whether it was written just now.
+
+        With `leases` the file stays until it is given back.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(
+                    "The call that this array belongs to has ended: it can't be "
+                    "sent to a worker any more."
+                )
+            try:
+                dump, new = self._dumps.get(array), False
+            except KeyError:
+                dump, new = Dump(self._write(array)), True
+                self._dumps.set(array, dump, on_gone=lambda: self._array_gone(dump))
+            if leases is not None:
+                dump.leases += 1
+                leases.append(dump)
+            return dump, new
+
+    def _write(self, array: Any) -> str:
+        folder = self._folder()
+        path = os.path.join(folder, f"{os.getpid()}-{uuid.uuid4().hex}.array")
+        descriptor = os.open(
+            path,
+            os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0),
+            FILE_PERMISSIONS,
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                # `tofile` writes in C order
+                (array.T if _is_fortran(array) else array).tofile(file)
+        except OSError as error:
+            os.unlink(path)
+            raise OSError(
+                f"Could not write an array of {array.nbytes} bytes to {folder!r} for "
+                f"the workers to share ({error}). Choose another folder by "
+                "`temp_folder` or the environment variable JOBLIB_TEMP_FOLDER, or "
+                "raise `max_nbytes` to have arrays sent by copy."
+            ) from error
+        return path
+
+    def give_back(self, leases: list[Dump]) -> None:
+        """Say that a batch which named these files has ended."""
+        with self._lock:
+            for dump in leases:
+                dump.leases -= 1
+                self._drop_if_unneeded(dump)
+            leases.clear()
+            self._sweep()
+
+    def _array_gone(self, dump: Dump) -> None:
+        # Garbage collection gets here at any time, on any thread, with any lock
+        # held: it may not wait. If the lock is taken, the next `give_back` sees
+        # to the file.
+        self._orphans.append(dump)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._sweep()
+            finally:
+                self._lock.release()
+
+    def _sweep(self) -> None:
+        while self._orphans:
+            dump = self._orphans.popleft()
+            dump.sendable = False
+            self._drop_if_unneeded(dump)
+
+    def _drop_if_unneeded(self, dump: Dump) -> None:
+        if self._early and not self._closed and not dump.sendable and dump.leases == 0:
+            # open in a worker, on Windows: then it goes with the folder
+            with suppress(OSError):
+                os.unlink(dump.filename)
+
+    def close(self) -> None:
+        """Write no more, as the folder is about to go."""
+        with self._lock:
+            self._closed = True
+
+
+def _is_fortran(array: Any) -> bool:
+    return bool(array.flags.f_contiguous and not array.flags.c_contiguous)
+
+
+def reduce_dumped(array: Any, dump: Dump, mode: str) -> Reduced:
+    """Reduce an array to the file it was written to, opened in `mode`."""
+    order = "F" if _is_fortran(array) else "C"
+    # "w+" would empty the file
+    mode = "r+" if mode == "w+" else mode
+    return open_contiguous, (
+        dump.filename,
+        mode,
+        0,
+        array.dtype,
+        array.shape,
+        order,
+    )
