@@ -24,7 +24,6 @@ from ._persist.failures import (
 )
 from ._persist.opening import opened_for_load
 from ._persist.shortcuts import (
-    ArrayFound,
     ShortLoader,
     array_types,
     dump_plain,

@@ -100,12 +100,18 @@ def _first_bytes(fileobj: Any, size: int) -> bytes:
     except (AttributeError, io.UnsupportedOperation):
         return b""  # neither peek nor tell: taken for uncompressed
     found = bytes(fileobj.read(size))
+    if not found and start:
+        # Just written and not rewound, as files in memory often are.
+        start = fileobj.seek(0)
+        found = bytes(fileobj.read(size))
     fileobj.seek(start)
     return found
 
 
 def detect_method(fileobj: Any) -> str:
     """Tell the compression method from a file's first bytes, leaving it where it was.
+
+    A file without ``peek`` that is at its end is rewound to its beginning.
 
     Returns a name of `CODECS`, ``"compat"`` or ``"not-compressed"``.
     """
