@@ -323,11 +323,7 @@ class _ShortUnpickler(NumpyUnpickler):
             del self.find_class
 
 
-_DESCRIPTIONS = {
-    (__name__, "NumpyArrayWrapper"): NumpyArrayWrapper,
-    (NDArrayWrapper.__module__, "NDArrayWrapper"): NDArrayWrapper,
-    (ZNDArrayWrapper.__module__, "ZNDArrayWrapper"): ZNDArrayWrapper,
-}
+_DESCRIPTIONS = (NumpyArrayWrapper, NDArrayWrapper, ZNDArrayWrapper)
 
 
 def _is_path(filename):

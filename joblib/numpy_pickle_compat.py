@@ -123,7 +123,8 @@ class ZNDArrayWrapper(NDArrayWrapper):
         with open(os.path.join(unpickler._dirname, self.filename), "rb") as file:
             data = read_zfile(file)
         kind, *rest = self.init_args
-        array = kind.__new__(kind, *rest) if rest else kind.__new__(np.ndarray, (0,))
+        # Not by calling the class: subclasses take arguments of their own.
+        array = np.ndarray.__new__(kind, *rest)
         array.__setstate__((*self.state, data))
         return native_order(array)
 

@@ -184,15 +184,14 @@ class ShortLoader(pickle.Unpickler):
     ----------
     file : file object
         The file, decompressed.
-    stand_ins : dict of (module, name) to type
-        The classes that describe arrays in a file. An instance is given to
-        `read_array` once its state is complete.
+    stand_ins : tuple of type
+        The classes that describe arrays in a file, by whatever name it calls them.
     read_array : callable
-        Takes the description; returns the array, read from `file`.
+        Takes a description once it is complete; returns the array, read from `file`.
     """
 
     def __init__(
-        self, file: Any, stand_ins: dict[tuple[str, str], Any], read_array: Any
+        self, file: Any, stand_ins: tuple[type, ...], read_array: Any
     ) -> None:
         self._source = Interposed(file)
         self._stand_ins = stand_ins
@@ -200,12 +199,12 @@ class ShortLoader(pickle.Unpickler):
         super().__init__(self._source)
 
     def find_class(self, module: str, name: str) -> Any:
-        described = self._stand_ins.get((module, name))
-        if described is None:
-            return super().find_class(module, name)
+        found = super().find_class(module, name)
+        if found not in self._stand_ins:
+            return found
         source = self._source
 
-        class Announced(described):  # type: ignore[misc,valid-type]
+        class Announced(found):  # type: ignore[misc,valid-type]
             """Tells the file that its elements are next."""
 
             def __setstate__(self, state: Any) -> None:
@@ -214,7 +213,14 @@ class ShortLoader(pickle.Unpickler):
 
         return Announced
 
+    def load(self) -> Any:
+        """Return the object."""
+        obj = super().load()
+        if self._source.array_is_next:
+            raise CorruptFileError("no array where one is announced")
+        return obj
+
     def persistent_load(self, pid: Any) -> Any:
-        if not isinstance(pid, tuple(self._stand_ins.values())):
+        if not isinstance(pid, self._stand_ins):
             raise CorruptFileError(f"a reference to an outside object, {pid!r}")
         return self._read_array(pid)
