@@ -99,8 +99,11 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         # kept, for futures are found by the id of their object
         self._scatter = list(scatter or ())
         self._given: dict[int, Any] | None = None
-        self._limit: int | None = None
-        self._courier: Courier | None = None
+        self._lock = threading.Lock()
+        # by the call they serve: several may be under way at once, such as two
+        # generators in one context
+        self._couriers: dict[Any, Courier] = {}
+        self._limits: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._context: contextvars.Context | None = None
 
     # ------------------------------------------------- across the cluster
@@ -162,13 +165,13 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         # Those who ask for all cores also get the ones that join later.
-        self._limit = None if n_jobs is None or n_jobs == -1 else effective
+        if parallel is not None and n_jobs is not None and n_jobs != -1:
+            self._limits[parallel] = effective
         return effective
 
     def stop_call(self) -> None:
-        """Let the call's thread and its data on the cluster go."""
-        courier, self._courier = self._courier, None
-        if courier is not None:
+        """Let the threads and the data on the cluster of ended calls go."""
+        for courier in self._take_ended():
             courier.close()
 
     def terminate(self) -> None:
@@ -177,10 +180,16 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Cancel the call's tasks and release all that it holds on the cluster."""
-        courier, self._courier = self._courier, None
-        if courier is not None:
+        """Cancel the tasks of given-up calls and release all they hold."""
+        for courier in self._take_ended():
             courier.abort(RuntimeError("The call that it was part of was aborted."))
+
+    def _take_ended(self) -> list[Courier]:
+        with self._lock:
+            ended = [
+                call for call in self._couriers if not getattr(call, "active", False)
+            ]
+            return [self._couriers.pop(call) for call in ended]
 
     def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
         """Return the same cluster, all of it."""
@@ -195,16 +204,18 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
     ) -> Any:
         """Give a batch to the call's courier."""
+        call = getattr(callback, "run", None)
         here = threading.current_thread()
-        if isinstance(here, Courier) and here.employer is self:
-            courier: Courier | None = here
+        if isinstance(here, Courier) and here.call is call:
+            # not looked for, lest a late one finds none and hires another
+            courier = here
         else:
-            courier = self._courier
-        if courier is None:
-            courier = self._courier = self._hire()
+            with self._lock:
+                found = self._couriers.get(call)
+            courier = found or self._hire(call, getattr(callback, "parallel", None))
         courier.submit(func, callback or _ignore)
 
-    def _hire(self) -> Courier:
+    def _hire(self, call: Any, parallel: Any) -> Courier:
         client = self.client
         if self._given is None:
             self._given = scatter_all(client, self._scatter) if self._scatter else {}
@@ -214,14 +225,17 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
             workers = [workers] if isinstance(workers, str) else list(workers)
             options["workers"] = workers
         in_process = shares_process(client)
+        limit = None if parallel is None else self._limits.get(parallel)
         courier = Courier(
+            call,
             client,
             Sharing(client, self._given, in_process, workers),
             options,
-            self._limit,
+            limit,
             in_process,
         )
-        courier.employer = self
+        with self._lock:
+            self._couriers[call] = courier
         courier.start()
         return courier
 

@@ -53,6 +53,8 @@ class Courier(threading.Thread):
 
     Parameters
     ----------
+    call : object
+        The call, for the backend to know its courier by.
     client : distributed.Client
         The cluster's client.
     sharing : Sharing
@@ -65,11 +67,9 @@ class Courier(threading.Thread):
         Client and workers share a process.
     """
 
-    #: the backend it works for
-    employer: Any = None
-
     def __init__(
         self,
+        call: Any,
         client: Any,
         sharing: Sharing,
         options: dict[str, Any],
@@ -77,6 +77,7 @@ class Courier(threading.Thread):
         in_process: bool,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
+        self.call = call
         self._client = client
         self._sharing = sharing
         self._options = options
