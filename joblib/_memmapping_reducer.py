@@ -63,6 +63,16 @@ def _get_temp_dir(
     return os.path.join(root, pool_folder_name), in_memory
 
 
+def temporary_folder(
+    unique: str, temp_folder: str | None = None
+) -> tuple[TemporaryFolder, bool]:
+    """Choose where a folder will be made; return it, and whether it is in memory."""
+    path, in_memory = _get_temp_dir(
+        f"{FOLDER_PREFIX}{os.getpid()}_{unique}", temp_folder
+    )
+    return TemporaryFolder(path), in_memory
+
+
 class TemporaryResourcesManager:
     """Gives each of several contexts a temporary folder of its own.
 
@@ -90,11 +100,18 @@ class TemporaryResourcesManager:
         self._current = context_id
 
     def register_new_context(self, context_id: str) -> None:
-        """Choose a folder for `context_id`, if it has none; nothing is made yet."""
+        """Choose a folder for `context_id`, if it has none.
+
+        It is made at once only on a file system in memory, of which it is not
+        sure before that it can be used.
+        """
         if context_id not in self._folders:
-            name = f"{FOLDER_PREFIX}{os.getpid()}_{self._unique}_{context_id}"
-            path, _ = _get_temp_dir(name, self._temp_folder_root)
-            self._folders[context_id] = TemporaryFolder(path)
+            folder, in_memory = temporary_folder(
+                f"{self._unique}_{context_id}", self._temp_folder_root
+            )
+            self._folders[context_id] = folder
+            if in_memory:
+                folder.create()
 
     def resolve_temp_folder_name(self) -> str:
         """Return the path of the current context's folder, made or not."""

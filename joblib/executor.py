@@ -110,6 +110,8 @@ class MemmappingExecutor(_ReusablePoolExecutor):  # type: ignore[misc]
     def terminate(self, kill_workers: bool = False) -> None:
         """End the workers, at once or when their tasks are done; delete the files."""
         self.shutdown(kill_workers=kill_workers)
+        if _last.manager is self._temp_folder_manager:
+            _last.manager = None
         self._temp_folder_manager._clean_temporary_resources()
 
     @property

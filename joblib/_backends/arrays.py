@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from .._memmap.reducers import ForwardReducer
 from .._memmap.store import ArrayStore, Dump
-from .._memmapping_reducer import TemporaryResourcesManager
+from .._memmapping_reducer import temporary_folder
 from ..disk import memstr_to_bytes
 
 #: arrays of more bytes go by file
@@ -44,8 +45,8 @@ class CallArrays:
     ) -> None:
         if isinstance(max_nbytes, str):
             max_nbytes = memstr_to_bytes(max_nbytes)
-        self._manager = TemporaryResourcesManager(temp_folder)
-        self._store = ArrayStore(self._manager.create_temp_folder)
+        self._folder, _ = temporary_folder(uuid.uuid4().hex, temp_folder)
+        self._store = ArrayStore(self._folder.create)
         self._reducer = ForwardReducer(
             self._store, max_nbytes, mmap_mode, verbose, bool(prewarm)
         )
@@ -63,10 +64,15 @@ class CallArrays:
         if leases:
             self._store.give_back(leases)
 
+    @property
+    def folder(self) -> str:
+        """Where the files are, once there are any."""
+        return self._folder.path
+
     def close(self) -> None:
         """Delete the files. Idempotent."""
         self._store.close()
-        self._manager._clean_temporary_resources()
+        self._folder.delete()
 
 
 #: the options of `CallArrays`, as `Parallel` takes them

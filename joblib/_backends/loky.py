@@ -83,6 +83,9 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             initargs=options.get("initargs") or (),
             env=self._prepare_worker_env(n_jobs),
         )
+        assert self._transport is not None
+        # where other programs look for the folder of the call's files
+        self._workers._temp_folder = self._transport.arrays.folder
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None

@@ -110,6 +110,8 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
 
             assert self._arrays is not None
             self._transport = Transport(self._arrays, workers_have_main(method))
+            # where other programs look for the folder of the call's files
+            pool._temp_folder = self._arrays.folder  # type: ignore[attr-defined]
             self._guard = PoolGuard(pool, recycles="maxtasksperchild" in given)
 
     def submit(
