@@ -13,6 +13,7 @@ extensions = [
     "numpydoc",
 ]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
