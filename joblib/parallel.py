@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._backends.base import FallbackToBackend, ParallelBackendBase
 from ._cpu import cpu_count
-from ._engine.batch import BatchedCalls, delayed
+from ._engine.batch import BatchedCalls, Plan, delayed
 from ._engine.config import parallel_backend, parallel_config
 from ._engine.context import DEFAULTS as default_parallel_config
 from ._engine.context import (
     WRAPPERS,
-    NestedContext,
     _backend,
     current,
     level_of,
@@ -493,7 +492,7 @@ class Parallel(Logger):
             self._gate.release()
 
         if inline_size:
-            outputs = inline(run, iterable, inline_size)
+            outputs = inline(run, inline_size)
         elif self.return_generator:
             outputs = stream(run)
         else:
@@ -532,14 +531,13 @@ class Parallel(Logger):
         backend = self._backend
         runs_inline = n_jobs == 1 and backend.runs_single_job_inline
         fixed = None if self.batch_size == "auto" else int(self.batch_size)
-        user_wrappers = current().get(WRAPPERS, ())
-        own = backend.wrap_task()
-        wrappers = user_wrappers if own is None else (*user_wrappers, own)
-        if runs_inline:
-            limit, nested = None, None
-        else:
-            limit = initial_tasks(self.pre_dispatch, n_jobs)
-            nested = NestedContext.of(backend.get_nested_backend(), user_wrappers)
+        # Tasks that run in the caller leave its context as it is.
+        plan = Plan(
+            None if runs_inline else backend.get_nested_backend(),
+            current().get(WRAPPERS, ()),
+            backend.wrap_task(),
+        )
+        limit = None if runs_inline else initial_tasks(self.pre_dispatch, n_jobs)
         self.n_tasks = len(iterable) if hasattr(iterable, "__len__") else None
         self._start_time = time.time()
         if self.verbose > 0 and not runs_inline:
@@ -555,11 +553,15 @@ class Parallel(Logger):
             Source(iterator, n_jobs, limit),
             BatchCompletionCallBack,
             batch_size=fixed,
-            nested=nested,
-            wrappers=wrappers,
+            plan=plan,
             ordered=self.return_ordered,
             timeout=self.timeout if backend.supports_timeout else None,
             managed=managed,
+            dispatch=(
+                None
+                if type(self).dispatch_one_batch is Parallel.dispatch_one_batch
+                else self.dispatch_one_batch
+            ),
         )
         return run, (fixed or 1) if runs_inline else 0
 

@@ -48,20 +48,19 @@ class Team:
     def __init__(self, size: int) -> None:
         self.size = size
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
+        #: queue ``(batch, callback)``; the callback gets the results, or `Failed`
+        self.put = self._queue.put
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
+        #: whether `attend` must follow a `put`: too few threads yet, or closed
+        self.attention = True
 
-    def submit(self, batch: Callable[[], Any], callback: Callable[[Any], Any]) -> None:
-        """Queue a batch; `callback` gets its results, or `Failed`."""
+    def attend(self) -> None:
+        """After `put` with `attention`: start a thread, or clear a closed queue."""
+        self._start_one()
         if self._closed:
-            callback(Failed(CancelledBatch("The call was aborted.")))
-            return
-        self._queue.put((batch, callback))
-        if len(self._threads) < self.size:
-            self._start_one()
-        if self._closed:
-            # Closed while this batch was on its way: nobody else will see it.
+            # nobody else will see a batch that came when the door was shut
             self._drain()
 
     def _start_one(self) -> None:
@@ -81,15 +80,16 @@ class Team:
                 self.size = count
                 if count == 0:
                     raise
+            self.attention = len(self._threads) < self.size
 
     def _work(self) -> None:
         take = self._queue.get
+        out: Any
         while True:
             item = take()
             if item is None:
                 return
             batch, callback = item
-            out: Any
             try:
                 out = batch()
             except BaseException as error:  # the worker's boundary
@@ -106,7 +106,7 @@ class Team:
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self.attention = True
             threads = list(self._threads)
         self._drain()
         for _ in threads:
@@ -183,7 +183,9 @@ class ThreadingBackend(ParallelBackendBase):
         if team is None:  # a late batch of a call that has ended
             (callback or _ignore)(Failed(CancelledBatch("The call has ended.")))
         else:
-            team.submit(func, callback or _ignore)
+            team.put((func, callback or _ignore))
+            if team.attention:
+                team.attend()
 
     def retrieve_result_callback(self, out: Any) -> Any:
         if type(out) is Failed:

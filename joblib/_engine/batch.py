@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .context import NestedContext
+from .context import DEFAULTS, WRAPPERS, _backend
 
 #: one task: the function, its positional and its keyword arguments
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -83,7 +83,7 @@ def name_of(func: Any) -> str:
     return str(getattr(func, "__qualname__", func.__name__))
 
 
-def _explain_undelayed(items: list[Any], error: Exception) -> Exception | None:
+def explain_undelayed(items: list[Any], error: Exception) -> Exception | None:
     """Return the error to raise instead when an item of a batch is no task."""
     for item in items:
         is_task = isinstance(item, (tuple, list)) and len(item) == 3
@@ -147,6 +147,48 @@ def _bind(wrapper: Any, call: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+class Plan:
+    """What all batches of a call share: how their tasks are run on a worker.
+
+    Parameters
+    ----------
+    nested : tuple or ParallelBackendBase
+        ``(backend, n_jobs)`` for calls made inside the tasks; older backends
+        give the backend alone.
+    user_wrappers : tuple of callable
+        The user's task wrappers, which hold for nested calls as well.
+    own_wrapper : callable, optional
+        The backend's, inside of them.
+    """
+
+    __slots__ = ("backend", "n_jobs", "user_wrappers", "wrappers", "config")
+
+    def __init__(
+        self,
+        nested: Any,
+        user_wrappers: tuple[Any, ...] = (),
+        own_wrapper: Any = None,
+    ) -> None:
+        pair = nested if isinstance(nested, tuple) else (nested, None)
+        self.backend, self.n_jobs = pair
+        self.user_wrappers = user_wrappers
+        own = () if own_wrapper is None else (own_wrapper,)
+        self.wrappers = (*user_wrappers, *own)
+        self.config = self.over(DEFAULTS)
+
+    def over(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings that tasks find, given those of their thread."""
+        changed = {**config, "backend": self.backend, "n_jobs": self.n_jobs}
+        if self.user_wrappers:
+            changed[WRAPPERS] = self.user_wrappers
+        return changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        own = self.wrappers[len(self.user_wrappers) :]
+        pair = (self.backend, self.n_jobs)
+        return Plan, (pair, self.user_wrappers, *own)
+
+
 class BatchedCalls:
     """Tasks that run one after the other on one worker.
 
@@ -155,14 +197,17 @@ class BatchedCalls:
     iterator_slice : iterable of task
         The tasks, each ``(function, args, kwargs)``.
     backend_and_jobs : tuple or ParallelBackendBase
-        The backend for nested calls, with or without their number of jobs.
+        The backend for nested calls, with or without their number of jobs; the
+        engine passes a `Plan`.
     reducer_callback : callable, optional
         Called with no argument each time the batch is pickled.
     pickle_cache : dict, optional
         Kept for backends that share something between the batches of a call.
-    wrappers : tuple of callable, optional
-        What runs around each task, outermost first.
     """
+
+    # One of these is made for every batch: the defaults stand on the class.
+    _reducer_callback: Callable[[], None] | None = None
+    _pickle_cache: dict[Any, Any] | None = None
 
     def __init__(
         self,
@@ -170,23 +215,19 @@ class BatchedCalls:
         backend_and_jobs: Any,
         reducer_callback: Callable[[], None] | None = None,
         pickle_cache: dict[Any, Any] | None = None,
-        *,
-        wrappers: tuple[Any, ...] = (),
     ) -> None:
-        self.items = (
-            iterator_slice
-            if type(iterator_slice) is list
-            else list(iterator_slice)
+        self.items: list[Task] = (
+            iterator_slice if type(iterator_slice) is list else list(iterator_slice)
         )
-        if type(backend_and_jobs) is NestedContext:
-            self._nested = backend_and_jobs
-        elif isinstance(backend_and_jobs, tuple):
-            self._nested = NestedContext(*backend_and_jobs)
-        else:
-            self._nested = NestedContext(backend_and_jobs, None)
-        self._reducer_callback = reducer_callback
-        self._pickle_cache = pickle_cache
-        self._wrappers = wrappers
+        self._plan: Plan = (
+            backend_and_jobs
+            if type(backend_and_jobs) is Plan
+            else Plan(backend_and_jobs)
+        )
+        if reducer_callback is not None:
+            self._reducer_callback = reducer_callback
+        if pickle_cache is not None:
+            self._pickle_cache = pickle_cache
 
     @property
     def _size(self) -> int:
@@ -194,11 +235,11 @@ class BatchedCalls:
 
     @property
     def _backend(self) -> Any:
-        return self._nested.backend
+        return self._plan.backend
 
     @property
     def _n_jobs(self) -> int | None:
-        return self._nested.n_jobs
+        return self._plan.n_jobs
 
     def __len__(self) -> int:
         return len(self.items)
@@ -206,11 +247,7 @@ class BatchedCalls:
     def with_items(self, items: list[Task]) -> BatchedCalls:
         """Return a batch of the same call that holds other tasks."""
         return type(self)(
-            items,
-            self._nested,
-            self._reducer_callback,
-            self._pickle_cache,
-            wrappers=self._wrappers,
+            items, self._plan, self._reducer_callback, self._pickle_cache
         )
 
     def name(self) -> str:
@@ -219,27 +256,26 @@ class BatchedCalls:
 
     def __call__(self) -> list[Any]:
         """Run the tasks on this worker; return their results in order."""
-        before = self._nested.enter()
+        plan = self._plan
+        local = _backend.__dict__
+        before = local.get("config")
+        local["config"] = plan.config if before is None else plan.over(before)
         try:
-            if self._wrappers:
-                return [run_wrapped(self._wrappers, task) for task in self.items]
+            if plan.wrappers:
+                return [run_wrapped(plan.wrappers, task) for task in self.items]
+            if len(self.items) == 1:
+                func, args, kwargs = self.items[0]
+                return [func(*args, **kwargs)]
             return [func(*args, **kwargs) for func, args, kwargs in self.items]
         except (TypeError, ValueError) as error:
-            better = _explain_undelayed(self.items, error)
+            better = explain_undelayed(self.items, error)
             if better is not None:
                 raise better from None
             raise
         finally:
-            self._nested.leave(before)
+            local["config"] = before
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reducer_callback is not None:
             self._reducer_callback()
-        state = (self.items, self._nested, None, self._pickle_cache)
-        return _rebuild_batch, (type(self), state, self._wrappers)
-
-
-def _rebuild_batch(
-    cls: type[BatchedCalls], state: tuple[Any, ...], wrappers: tuple[Any, ...]
-) -> BatchedCalls:
-    return cls(*state, wrappers=wrappers)
+        return type(self), (self.items, self._plan, None, self._pickle_cache)

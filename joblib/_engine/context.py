@@ -26,14 +26,14 @@ DEFAULTS: dict[str, Any] = {
 #: what contexts hold beyond the parameters that ``Parallel`` has as well
 WRAPPERS = "wrap_task"
 
-#: ``.config`` is the innermost context's dict; absent where there is none
+#: ``.config`` is the innermost context's dict; absent or None where there is none
 _backend = threading.local()
 
 
 def current() -> dict[str, Any]:
     """Return the settings in force in this thread."""
-    config: dict[str, Any] = getattr(_backend, "config", DEFAULTS)
-    return config
+    config: dict[str, Any] | None = getattr(_backend, "config", None)
+    return DEFAULTS if config is None else config
 
 
 def setting(given: Any, config: dict[str, Any], key: str) -> Any:
@@ -54,59 +54,3 @@ def level_of(config: dict[str, Any]) -> int:
     if not is_set(config, "backend"):
         return 0
     return getattr(config["backend"], "nesting_level", None) or 0
-
-
-class NestedContext:
-    """The settings that tasks find on their worker; sent along with each batch.
-
-    Parameters
-    ----------
-    backend : ParallelBackendBase
-        Serves the calls made inside the tasks.
-    n_jobs : int or None
-        Their number of jobs, unless they name one.
-    wrappers : tuple of callable
-        The user's task wrappers, which hold for nested calls as well.
-    """
-
-    __slots__ = ("backend", "n_jobs", "wrappers", "_config")
-
-    def __init__(
-        self, backend: Any, n_jobs: int | None, wrappers: tuple[Any, ...] = ()
-    ) -> None:
-        self.backend = backend
-        self.n_jobs = n_jobs
-        self.wrappers = wrappers
-        self._config = self._over(DEFAULTS)
-
-    @classmethod
-    def of(cls, nested: Any, wrappers: tuple[Any, ...]) -> NestedContext:
-        """Make one of what a backend's ``get_nested_backend`` returned.
-
-        Older backends return the backend alone.
-        """
-        backend, n_jobs = nested if isinstance(nested, tuple) else (nested, None)
-        return cls(backend, n_jobs, wrappers)
-
-    def _over(self, config: dict[str, Any]) -> dict[str, Any]:
-        changed = {**config, "backend": self.backend, "n_jobs": self.n_jobs}
-        if self.wrappers:
-            changed[WRAPPERS] = self.wrappers
-        return changed
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return NestedContext, (self.backend, self.n_jobs, self.wrappers)
-
-    def enter(self) -> dict[str, Any] | None:
-        """Put these settings in force in this thread; return what was before."""
-        before: dict[str, Any] | None = getattr(_backend, "config", None)
-        _backend.config = self._config if before is None else self._over(before)
-        return before
-
-    @staticmethod
-    def leave(before: dict[str, Any] | None) -> None:
-        """Undo `enter`, given what it returned."""
-        if before is None:
-            del _backend.config
-        else:
-            _backend.config = before

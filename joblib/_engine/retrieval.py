@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from .batch import _explain_undelayed, run_wrapped
-from .run import ANY, TASK_DONE, Run
+from .batch import explain_undelayed, run_wrapped
+from .run import ANY, END, TASK_DONE, Run
 
 # On Windows a wait without an end can't be interrupted by Ctrl-C.
 _LONGEST_WAIT = 0.5 if sys.platform == "win32" else None
@@ -95,8 +95,16 @@ def _check(run: Run) -> None:
             run.error = None
 
 
-def _wait(run: Run, oldest: Any) -> None:
+def _wait(run: Run, awaited: Any, oldest: Any = None) -> None:
     """Wait for a change, at most until the oldest job's time is up."""
+    run.awaited = awaited
+    try:
+        _wait_at_most(run, oldest)
+    finally:
+        run.awaited = None
+
+
+def _wait_at_most(run: Run, oldest: Any) -> None:
     if run.timeout is None or oldest is None:
         run.condition.wait(_LONGEST_WAIT)
         return
@@ -117,55 +125,55 @@ def _until_drained(run: Run) -> None:
     with run.condition:
         while not run.drained():
             _check(run)
-            run.condition.wait(_LONGEST_WAIT)
+            _wait(run, END)
         _check(run)
 
 
 def _ordered(run: Run) -> Iterator[list[Any]]:
     """Yield the results of each batch in the order of dispatch."""
+    jobs = run.jobs
     while True:
+        # What has completed is taken without the lock: only this thread takes.
+        while jobs and jobs[0].status is TASK_DONE and run.active:
+            job = jobs.popleft()
+            results = job.results
+            job.results = job = None  # the consumer alone keeps them from here on
+            yield results
         with run.condition:
-            while True:
-                _check(run)
-                head = run.jobs[0] if run.jobs else None
-                if head is not None and head.status is TASK_DONE:
-                    break
-                if head is None and run.drained():
-                    return
-                run.awaited = ANY if head is None else head
-                _wait(run, head)
-            run.jobs.popleft()
-        results = head.results
-        head.results = head = None  # the consumer alone keeps them from here on
-        yield results
+            _check(run)
+            head = jobs[0] if jobs else None
+            if head is None and run.drained():
+                return
+            if head is None or head.status is not TASK_DONE:
+                _wait(run, ANY if head is None else head, head)
 
 
 def _unordered(run: Run) -> Iterator[list[Any]]:
     """Yield the results of each batch as it completes."""
+    finished = run.finished
     while True:
+        while finished and run.active:
+            job = finished.popleft()
+            results = job.results
+            job.results = job = None
+            yield results
         with run.condition:
-            while not run.finished:
-                _check(run)
+            _check(run)
+            if not finished:
                 if run.drained():
                     return
-                run.awaited = ANY
-                _wait(run, next(iter(run.pending), None))
-            job = run.finished.popleft()
-        results = job.results
-        job.results = job = None
-        yield results
+                _wait(run, ANY, next(iter(run.pending), None))
 
 
 def _fetched(run: Run) -> Iterator[list[Any]]:
     """Yield results in order, fetched from a backend that has no callback for it."""
     while True:
         with run.condition:
-            while not (run.jobs and run.jobs[0].registered):
+            while not (run.jobs and run.jobs[0].submitted):
                 _check(run)
                 if not run.jobs and run.exhausted:
                     return
-                run.awaited = ANY
-                run.condition.wait(_LONGEST_WAIT)
+                _wait(run, ANY)
             _check(run)
             job = run.jobs.popleft()
         results = run.backend.retrieve_result(job.job, timeout=run.timeout)
@@ -212,15 +220,15 @@ def stream(run: Run) -> Iterator[Any]:
     run.parallel.print_progress()
 
 
-def inline(run: Run, tasks: Iterable[Any], size: int) -> Iterator[Any]:
+def inline(run: Run, size: int) -> Iterator[Any]:
     """Run the tasks in the caller; yield None first, and then each result.
 
     They are taken from the caller's iterable `size` at a time.
     """
     run.begin()
-    wrappers = run.wrappers
     progress = run.parallel.print_progress
-    iterator = iter(tasks)
+    wrappers = run.plan.wrappers
+    iterator = run.source.iterator
     batches = iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
     task: Any = None
     try:
@@ -242,7 +250,7 @@ def inline(run: Run, tasks: Iterable[Any], size: int) -> Iterator[Any]:
         run.exhausted = True
         run.finish()
     except (TypeError, ValueError) as error:
-        better = None if task is None else _explain_undelayed([task], error)
+        better = None if task is None else explain_undelayed([task], error)
         if better is None:
             raise
         raise better from None

@@ -28,10 +28,9 @@ from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from .batch import BatchedCalls
+from .batch import BatchedCalls, Plan
 
 if TYPE_CHECKING:
-    from .context import NestedContext
     from .source import Source
 
 TASK_DONE = "Done"
@@ -39,8 +38,9 @@ TASK_ERROR = "Error"
 TASK_PENDING = "Pending"
 
 
-#: the caller waits for whatever comes next
+#: what the caller waits for, when it is not one job: whatever comes next, the end
 ANY = object()
+END = object()
 
 
 class State(enum.Enum):
@@ -78,6 +78,13 @@ class Job:
         Whose call it belongs to.
     """
 
+    # Made once a batch: what most batches never change stands on the class.
+    status = TASK_PENDING
+    submitted = False
+    job: Any = None
+    results: Any = None
+    deadline: float | None = None
+
     def __init__(
         self, dispatch_timestamp: float, batch_size: int, parallel: Any
     ) -> None:
@@ -86,18 +93,12 @@ class Job:
         self.parallel = parallel
         # A late completion lands on its own run, whatever `parallel` does now.
         self.run: Run = parallel._run
-        self.status = TASK_PENDING
-        self.registered = False
-        self.job: Any = None
-        self.results: Any = None
-        self.deadline: float | None = None
 
     def register_job(self, job: Any) -> None:
-        """Keep what the backend's ``submit`` returned."""
+        """Keep what ``submit`` returned, for a backend without retrieve callback."""
         self.job = job
-        self.registered = True
-        if not self.run.by_callback:
-            self.run.wake()
+        self.submitted = True
+        self.run.wake()
 
     def __call__(self, out: Any = None) -> None:
         """Take the batch's outcome. On any thread; must be called once."""
@@ -117,16 +118,16 @@ class Run:
         ``make_job(timestamp, batch_size, parallel)`` -> `Job`.
     batch_size : int or None
         Tasks per batch; None asks the backend each time.
-    nested : NestedContext
-        What calls inside the tasks find.
-    wrappers : tuple of callable
-        What runs around each task, outermost first.
+    plan : Plan
+        How the tasks are run on their worker.
     ordered : bool
         Whether results are given out in the order of the tasks.
     timeout : float or None
         Seconds that the oldest task may keep the caller waiting.
     managed : bool
         Whether the backend goes on to serve other calls (``with Parallel()``).
+    dispatch : callable, optional
+        Called for each batch in place of `dispatch_one`, which it has to call.
     """
 
     def __init__(
@@ -137,11 +138,11 @@ class Run:
         make_job: Callable[[float, int, Any], Any],
         *,
         batch_size: int | None,
-        nested: NestedContext,
-        wrappers: tuple[Any, ...],
+        plan: Plan,
         ordered: bool,
         timeout: float | None,
         managed: bool,
+        dispatch: Callable[[Any], bool] | None = None,
     ) -> None:
         self.parallel = parallel
         self.backend = backend
@@ -152,26 +153,30 @@ class Run:
         self.by_callback: bool = backend.supports_retrieve_callback
         self.caller = threading.get_ident()
         self.state = State.CREATED
+        # The two questions that are asked for every batch, answered by `_move`:
+        self.active = True  # the call has neither ended nor been given up
+        self.draining = False  # each completion dispatches one more batch
         self.error: BaseException | None = None
         self.jobs: deque[Any] = deque()  # ordered: dispatched, not yet retrieved
         self.finished: deque[Any] = deque()  # unordered: completed, not retrieved
         self.pending: dict[Any, None] = {}  # unordered, for the timeout: oldest first
+        # changed under the source's lock only
         self.n_dispatched_batches = 0
         self.n_dispatched_tasks = 0
+        self._n_paid = 0  # batches dispatched in return for a completion
+        # changed under the state's lock only
+        self.n_completed_batches = 0
         self.n_completed_tasks = 0
-        self.n_pending = 0  # batches
         self.exhausted = False
-        self.awaited: Any = None  # the job the caller waits for, or ANY
-        self.condition = threading.Condition(threading.Lock())
-        self._lock = self.condition
+        self.awaited: Any = None  # a job, ANY or END while the caller waits
+        self.lock = threading.Lock()
+        self.condition = threading.Condition(self.lock)
         self.is_inline = False
         self._ended = False
-        self._debts = 0
-        self._submitting: set[int] = set()
         self._make_job = make_job
+        self._dispatch = dispatch or self.dispatch_one
         self._batch_size = batch_size
-        self._nested = nested
-        self.wrappers = wrappers
+        self.plan = plan
 
     # ------------------------------------------------------------------ state
     def _move(self, to: State) -> bool:
@@ -179,14 +184,11 @@ class Run:
         if to not in _NEXT[self.state]:
             return False
         self.state = to
-        if to is not State.DISPATCHING and to is not State.DRAINING:
+        self.draining = to is State.DRAINING
+        if to is State.DONE or to is State.ABORTING:
+            self.active = False
             self.condition.notify_all()
         return True
-
-    @property
-    def active(self) -> bool:
-        """Whether the call has neither ended nor been given up."""
-        return self.state in (State.CREATED, State.DISPATCHING, State.DRAINING)
 
     @property
     def aborting(self) -> bool:
@@ -195,22 +197,22 @@ class Run:
 
     def drained(self) -> bool:
         """Whether every task has completed; the lock is held."""
-        return self.exhausted and not self.n_pending
+        return self.exhausted and self.n_completed_batches == self.n_dispatched_batches
 
     def finish(self) -> bool:
         """Mark the call as ended well; False if it was given up before."""
-        with self._lock:
+        with self.lock:
             return self._move(State.DONE)
 
     def fail(self, error: BaseException) -> None:
         """Give the call up because of `error`; the first one counts."""
-        with self._lock:
+        with self.lock:
             if self._move(State.ABORTING):
                 self.error = error
 
     def end(self) -> None:
         """Stop what is left of the call and give the workers back; once."""
-        with self._lock:
+        with self.lock:
             if self._ended:
                 return
             self._ended = True
@@ -231,145 +233,128 @@ class Run:
 
     def wake(self) -> None:
         """Have the caller look again."""
-        with self._lock:
+        with self.lock:
             self.condition.notify_all()
 
     # --------------------------------------------------------------- dispatch
     def begin(self) -> None:
         """Begin a call whose tasks run in the caller: nothing is dispatched."""
         self.is_inline = True
-        with self._lock:
+        with self.lock:
             self._move(State.DISPATCHING)
             self._move(State.DRAINING)
 
     def start(self) -> None:
         """Give out the initial batches. On the caller's thread."""
-        with self._lock:
+        with self.lock:
             if not self._move(State.DISPATCHING):
                 return
-        while self.parallel.dispatch_one_batch(self.source):
+        while self._dispatch(self.source):
             pass
         self.source.release()
-        with self._lock:
+        with self.lock:
             self._note_end()
             if not self._move(State.DRAINING):
                 return
         self._pay()
 
-    def dispatch_one(self) -> bool:
+    def dispatch_one(self, iterator: Any = None) -> bool:
         """Form the next batch and submit it; False when there is none."""
         lock = self.source.lock
-        draining = self.state is State.DRAINING
-        # Whoever holds the lock while draining looks at the debts once more
-        # after letting go of it, so that nobody has to wait here.
+        draining = self.draining
+        # Whoever holds the lock while draining looks for debts once more after
+        # letting go of it, so that nobody has to wait here.
         if not lock.acquire(blocking=not draining):
             return False
         try:
-            items = self._take()
+            if not self.active:
+                return False
+            items = self.source.take(
+                self._batch_size or self.backend.compute_batch_size()
+            )
             if not items:
+                if draining:
+                    with self.lock:
+                        self._note_end()
                 return False
             job = self._make_job(time(), len(items), self.parallel)
-            with self._lock:
-                if not self.active:
-                    return False
-                self.n_dispatched_batches += 1
-                self.n_dispatched_tasks += len(items)
-                self.n_pending += 1
-                if draining:
-                    self._debts -= 1
-                if self.ordered:
-                    self.jobs.append(job)
-                elif self.timeout is not None:
+            self.n_dispatched_batches += 1
+            self.n_dispatched_tasks += job.batch_size
+            if draining:
+                self._n_paid += 1
+            if self.ordered:
+                self.jobs.append(job)
+            elif self.timeout is not None:
+                with self.lock:
                     self.pending[job] = None
-                if self.awaited is ANY:
-                    self.condition.notify()
+            if self.awaited is ANY:
+                self.wake()
         finally:
             lock.release()
-        # A completion on this very thread, before `submit` returns, is told by
-        # its ident and leaves its debt to us instead of recursing.
-        me = threading.get_ident()
-        self._submitting.add(me)
-        try:
-            job.register_job(
-                self.backend.submit(
-                    BatchedCalls(items, self._nested, wrappers=self.wrappers),
-                    callback=job,
-                )
-            )
-        finally:
-            self._submitting.discard(me)
+        handle = self.backend.submit(BatchedCalls(items, self.plan), job)
+        if self.by_callback:
+            # A completion before this point, on this thread or on another, has
+            # left its debt for us to look at.
+            job.submitted = True
+        else:
+            job.register_job(handle)
         return True
-
-    def _take(self) -> list[Any]:
-        if not self.active:
-            return []
-        size = self._batch_size or self.backend.compute_batch_size()
-        items = self.source.take(size)
-        if not items and self.state is State.DRAINING:
-            with self._lock:
-                self._note_end()
-        return items
 
     def _note_end(self) -> None:
         """Learn that the source is empty, if it is; the lock is held."""
         if self.source.finished:
             self.exhausted = True
-            self._debts = 0
-            if not self.n_pending:
+            if self.drained():
                 self.condition.notify_all()
 
     def _pay(self) -> None:
-        """Dispatch a batch for each debt, while nobody else reads the source."""
+        """Dispatch a batch for each completion that has not had one in return."""
         try:
-            while self._debts > 0 and not self.exhausted:
-                if not self.parallel.dispatch_one_batch(self.source):
-                    return
+            while (
+                self.n_completed_batches > self._n_paid
+                and not self.exhausted
+                and self._dispatch(self.source)
+            ):
+                pass
         except BaseException as error:  # handed to the caller
             self.fail(error)
 
     # ------------------------------------------------------------- completion
     def complete(self, job: Any, out: Any) -> None:
         """Take a batch's outcome, tell who waits for it, dispatch the next one."""
+        if job.status is not TASK_PENDING:
+            return
         try:
-            if job.status is not TASK_PENDING:
-                return
-            if self.by_callback and not self._accept(job, out):
-                return
-            with self._lock:
+            if self.by_callback:
+                try:
+                    job.results = self.backend.retrieve_result_callback(out)
+                except BaseException as error:  # the task's; handed to the caller
+                    job.status = TASK_ERROR
+                    self.fail(error)
+                    return
+            with self.lock:
                 if not self.active or job.status is not TASK_PENDING:
                     return
                 job.status = TASK_DONE
                 self.n_completed_tasks += job.batch_size
-                self.n_pending -= 1
-                self._debts += 1
-                pays = self.state is State.DRAINING
+                self.n_completed_batches += 1
                 if not self.ordered:
                     self.finished.append(job)
-                    self.pending.pop(job, None)
-                    self.condition.notify()
-                elif (
-                    self.awaited is job
-                    or self.awaited is ANY
-                    or (self.exhausted and not self.n_pending)
+                    if self.timeout is not None:
+                        self.pending.pop(job, None)
+                awaited = self.awaited
+                if awaited is not None and (
+                    awaited is job
+                    or awaited is ANY
+                    or self.drained()
                 ):
                     self.condition.notify()
             self.backend.batch_completed(
                 job.batch_size, time() - job.dispatch_timestamp
             )
             self.parallel.print_progress()
-            if pays and threading.get_ident() not in self._submitting:
+            # Left to the dispatching thread if that is still on its way.
+            if job.submitted and self.draining and not self.exhausted:
                 self._pay()
         except BaseException as error:  # handed to the caller
             self.fail(error)
-
-    def _accept(self, job: Any, out: Any) -> bool:
-        """Have the backend open the outcome; False if the batch has failed."""
-        try:
-            job.results = self.backend.retrieve_result_callback(out)
-        except BaseException as error:  # the task's own; handed to the caller
-            with self._lock:
-                if job.status is TASK_PENDING and self._move(State.ABORTING):
-                    job.status = TASK_ERROR
-                    self.error = error
-            return False
-        return True

@@ -10,6 +10,7 @@ import numbers
 import threading
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from .._utils import eval_expr
@@ -91,7 +92,7 @@ class Source:
     ) -> None:
         self.lock = threading.Lock()
         self.exhausted = False
-        self._next = iter(iterable).__next__
+        self.iterator = iter(iterable)
         self._n_jobs = n_jobs
         self._budget = limit
         self._ahead: deque[Any] = deque()
@@ -106,31 +107,29 @@ class Source:
         In the initial phase empty means that the budget is spent.
         """
         budget = self._budget
+        if size == 1 and budget is None and not self._ahead:
+            # by far the most common case, and on the way of every task
+            for task in self.iterator:
+                return [task]
+            self.exhausted = True
+            return []
         if budget is not None:
             # The first batches share the budget, else one worker had it all.
             size = min(size, -(-budget // self._n_jobs))
             if size <= 0:
                 return []
             self._budget = budget - size
-        if size == 1 and not self._ahead:
-            if self.exhausted:
-                return []
-            try:
-                return [self._next()]
-            except StopIteration:
-                self.exhausted = True
-                return []
         return self._take_ahead(size, read_on=budget is None)
 
     def _take_ahead(self, size: int, read_on: bool) -> list[Any]:
         """Take a batch, reading on one round to see the end before it comes."""
         ahead = self._ahead
         wanted = size * self._n_jobs if read_on else size
-        while len(ahead) < wanted and not self.exhausted:
-            try:
-                ahead.append(self._next())
-            except StopIteration:
-                self.exhausted = True
+        if not self.exhausted:
+            missing = wanted - len(ahead)
+            read = list(islice(self.iterator, missing))
+            self.exhausted = len(read) < missing
+            ahead.extend(read)
         if self.exhausted and read_on:
             size = share(size, len(ahead), self._n_jobs)
         return [ahead.popleft() for _ in range(min(size, len(ahead)))]
