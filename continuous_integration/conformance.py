@@ -107,6 +107,7 @@ def lay_tests(tests: Path, target: Path) -> None:
     shutil.copytree(tests, target / "joblib" / "test", ignore=ignored)
     (target / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     ini = f"[pytest]\ntimeout = {TEST_TIMEOUT}\n"
+    ini += "asyncio_default_fixture_loop_scope = function\n"
     (target / "pytest.ini").write_text(ini, encoding="utf-8")
 
 

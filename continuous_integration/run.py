@@ -247,9 +247,10 @@ def step_conformance(runner: Runner, python: Path, extra: list[str]) -> None:
 def step_sklearn(runner: Runner, python: Path, modules: list[str]) -> None:
     scratch = BUILD / "sklearn"
     scratch.mkdir(parents=True, exist_ok=True)
-    # An empty configuration: neither ours nor scikit-learn's applies to its tests
+    # A configuration of its own: neither ours nor scikit-learn's applies to its tests
     # when they run from an installed scikit-learn.
-    (scratch / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    ini = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
+    (scratch / "pytest.ini").write_text(ini, encoding="utf-8")
     report = REPORTS / "sklearn.xml"
     options = ["-q", "-p", "no:cacheprovider", "--timeout=300", f"--junitxml={report}"]
     argv = [python, "-m", "pytest", *options, "--pyargs", *modules]
