@@ -110,7 +110,9 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
     def _for_tasks(self) -> DaskDistributedBackend:
         """Return this backend as tasks get it: with the client of their worker."""
         other = type(self).__new__(type(self))
-        ParallelBackendBase.__init__(other, nesting_level=(self.nesting_level or 0) + 1)
+        # Levels are counted so that threads in threads do not crowd a process. A
+        # task on a cluster has its worker's slot to itself, however deep it is.
+        ParallelBackendBase.__init__(other, nesting_level=0)
         other._set_up(
             None, None, self.wait_for_workers_timeout, dict(self.submit_kwargs)
         )
@@ -164,8 +166,10 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        # Those who ask for all cores also get the ones that join later.
-        if parallel is not None and n_jobs is not None and n_jobs != -1:
+        # Where all cores may be used nothing is held back: batches that queue on
+        # the workers keep them busy, and workers that join later get some too.
+        is_partial = n_jobs not in (None, -1) and effective < self._count_cores()
+        if parallel is not None and is_partial:
             self._limits[parallel] = effective
         return effective
 
