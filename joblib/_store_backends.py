@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ._caching.filesystem import FileSystemStoreBackend
-from ._caching.items import StoreBackendMixin, concurrency_safe_write
+from ._caching.items import StoreBackendMixin
 from ._caching.store import CacheItemInfo, CacheWarning, StoreBackendBase
+from ._caching.writing import concurrency_safe_write
 
 __all__ = [
     "CacheItemInfo",

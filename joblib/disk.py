@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 # A directory that another process is still writing into (or, on Windows, still has
 # open) cannot always be removed at the first attempt.
 RM_SUBDIRS_RETRY_TIME = 0.1  # seconds between two attempts
@@ -14,7 +19,7 @@ _SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 _STAT_BLOCK = 512  # bytes: the unit of st_blocks, whatever the file system's own is
 
 
-def disk_used(path):
+def disk_used(path: str) -> int:
     """Tell the disk space taken by a directory and the entries right below it.
 
     Sub-directories count as entries; what they hold does not.
@@ -36,14 +41,14 @@ def disk_used(path):
     return total // 1024
 
 
-def _allocated_bytes(stat):
+def _allocated_bytes(stat: os.stat_result) -> int:
     blocks = getattr(stat, "st_blocks", None)
     if blocks is None:  # Windows: round up to whole blocks
         blocks = stat.st_size // _STAT_BLOCK + 1
     return blocks * _STAT_BLOCK
 
 
-def memstr_to_bytes(text):
+def memstr_to_bytes(text: str) -> int:
     """Convert a size such as ``"10G"``, ``"1.4M"`` or ``"50K"`` into bytes.
 
     Parameters
@@ -80,7 +85,7 @@ def memstr_to_bytes(text):
     )
 
 
-def mkdirp(d):
+def mkdirp(d: str) -> None:
     """Create a directory and its parents; be content if it is there already.
 
     Parameters
@@ -96,7 +101,7 @@ def mkdirp(d):
     os.makedirs(d, exist_ok=True)
 
 
-def rm_subdirs(path, onerror=None):
+def rm_subdirs(path: str, onerror: Callable[..., Any] | None = None) -> None:
     """Remove all directories below `path`; leave `path` and the files in it.
 
     Parameters
@@ -116,7 +121,11 @@ def rm_subdirs(path, onerror=None):
             delete_folder(name, onerror=onerror)
 
 
-def delete_folder(folder_path, onerror=None, allow_non_empty=True):
+def delete_folder(
+    folder_path: str,
+    onerror: Callable[..., Any] | None = None,
+    allow_non_empty: bool = True,
+) -> None:
     """Remove a directory, and try again for about a second while it resists.
 
     A directory that does not exist (any more) is no error.
@@ -165,7 +174,7 @@ def delete_folder(folder_path, onerror=None, allow_non_empty=True):
         time.sleep(RM_SUBDIRS_RETRY_TIME)
 
 
-def _remove_empty(folder_path):
+def _remove_empty(folder_path: str) -> None:
     count = len(os.listdir(folder_path))
     if count:
         raise OSError(f"Expected empty folder {folder_path} but got {count} files.")

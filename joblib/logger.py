@@ -14,12 +14,12 @@ from .disk import mkdirp
 _ROTATED_LOGS = 9  # log files of earlier runs that PrintTime keeps beside the present
 
 
-def _squeeze_time(t):
+def _squeeze_time(t: float) -> float:
     """Clip a duration that a coarse clock made negative (Windows)."""
     return max(0, t) if sys.platform.startswith("win") else t
 
 
-def format_time(t):
+def format_time(t: float) -> str:
     """Write a duration in seconds and in minutes.
 
     Parameters
@@ -36,7 +36,7 @@ def format_time(t):
     return f"{t:.1f}s, {t / 60:.1f}min"
 
 
-def short_format_time(t):
+def short_format_time(t: float) -> str:
     """Write a duration in minutes above one minute, in seconds up to it.
 
     Parameters
@@ -53,7 +53,7 @@ def short_format_time(t):
     return f"{t / 60:4.1f}min" if t > 60 else f" {t:5.1f}s"
 
 
-def pformat(obj, indent=0, depth=3):
+def pformat(obj: object, indent: int = 0, depth: int = 3) -> str:
     """Represent an object over few lines: nesting cut, arrays abridged.
 
     Parameters
@@ -90,28 +90,28 @@ class Logger:
         Name of the logger written to; ``"joblib"`` when left out.
     """
 
-    def __init__(self, depth=3, name=None):
+    def __init__(self, depth: int = 3, name: str | None = None) -> None:
         self.depth = depth
-        self._name = name or "joblib"
+        self._name = "joblib" if name is None else name
 
-    def debug(self, msg):
+    def debug(self, msg: object) -> None:
         """Report at level DEBUG."""
         _report(self, "DEBUG", msg)
 
-    def info(self, msg):
+    def info(self, msg: object) -> None:
         """Report at level INFO."""
         _report(self, "INFO", msg)
 
-    def warn(self, msg):
+    def warn(self, msg: object) -> None:
         """Report at level WARNING."""
         _report(self, "WARNING", msg)
 
-    def format(self, obj, indent=0):
+    def format(self, obj: object, indent: int = 0) -> str:
         """Represent an object, as `pformat` does, to this logger's depth."""
         return pformat(obj, indent=indent, depth=self.depth)
 
 
-def _report(logger, level, msg):
+def _report(logger: Logger, level: str, msg: object) -> None:
     # No method: classes of other projects derive from Logger, and keep their names.
     import logging
 
@@ -137,25 +137,20 @@ class PrintTime:
         When both are given.
     """
 
-    def __init__(self, logfile=None, logdir=None):
-        if logfile is not None and logdir is not None:
-            raise ValueError(
-                "Cannot specify both logfile and logdir: give the log file, or the "
-                "directory in which it is to be named joblib.log."
-            )
-        self.last_time = time.time()
-        self.start_time = self.last_time
+    def __init__(self, logfile: str | None = None, logdir: str | None = None) -> None:
         if logdir is not None:
+            if logfile is not None:
+                raise ValueError(
+                    "Cannot specify both logfile and logdir: give the log file, or the "
+                    "directory in which it is to be named joblib.log."
+                )
             logfile = os.path.join(logdir, "joblib.log")
         self.logfile = logfile
+        self.start_time = self.last_time = time.time()
         if logfile is not None:
-            mkdirp(os.path.dirname(os.path.abspath(logfile)))
-            _rotate(os.fspath(logfile))
-            with open(logfile, "w") as stream:
-                stream.write("\nLogging joblib python script\n")
-                stream.write(f"\n---{time.ctime(self.last_time)}---\n")
+            _start_log(os.path.abspath(logfile), self.start_time)
 
-    def __call__(self, msg="", total=False):
+    def __call__(self, msg: object = "", total: bool = False) -> None:
         """Print a message with the time that passed.
 
         Parameters
@@ -175,8 +170,8 @@ class PrintTime:
         print(text, file=sys.stderr)
         if self.logfile is not None:
             try:
-                with open(self.logfile, "a") as stream:
-                    print(text, file=stream)
+                with open(self.logfile, "a") as log:
+                    log.write(f"{text}\n")
             except OSError as error:
                 # The run that is being timed matters more than its log.
                 print(
@@ -186,7 +181,15 @@ class PrintTime:
         self.last_time = now
 
 
-def _rotate(logfile):
+def _start_log(logfile: str, start_time: float) -> None:
+    mkdirp(os.path.dirname(logfile))
+    _rotate(logfile)
+    header = f"\nLogging joblib python script\n\n---{time.ctime(start_time)}---\n"
+    with open(logfile, "w") as log:
+        log.write(header)
+
+
+def _rotate(logfile: str) -> None:
     """Rename the log of the last run to ``.1``, that one to ``.2``, and so on."""
     if not os.path.exists(logfile):
         return

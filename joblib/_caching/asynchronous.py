@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .function import _MISS, MemorizedFunc, NotMemorizedFunc
+from ..func_inspect import format_call
+from .function import _MISS, MemorizedFunc
 from .results import NotMemorizedResult
+from .uncached import NotMemorizedFunc
 
 
 class AsyncNotMemorizedFunc(NotMemorizedFunc):
@@ -62,7 +64,7 @@ class AsyncMemorizedFunc(MemorizedFunc):
             The latter, with the value, when it could not be stored.
         """
         call_id = self._identify_call(args, kwargs)
-        if self._is_stored(call_id, args, kwargs):
+        if self._is_stored(call_id):
             return self._make_reference(call_id)
         output, metadata = await self._compute(call_id, args, kwargs, reload=False)
         return self._refer_or_keep(call_id, output, metadata)
@@ -74,7 +76,8 @@ class AsyncMemorizedFunc(MemorizedFunc):
         kwargs: dict[str, Any],
         reload: bool = True,
     ) -> Any:
-        self._announce(args, kwargs)
+        if self._verbose > 0:
+            print(format_call(self.func, args, kwargs))
         start = time.perf_counter()
         output = await self.func(*args, **kwargs)
         duration = time.perf_counter() - start

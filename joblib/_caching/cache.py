@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ..logger import Logger
 from . import ownership
 from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
-from .function import MemorizedFunc, NotMemorizedFunc
+from .function import MemorizedFunc
 from .registry import _store_backend_factory
+from .uncached import NotMemorizedFunc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +55,7 @@ class Memory(Logger):
 
     Attributes
     ----------
-    location : str or None
+    location : str or pathlib.Path or None
     store_backend : StoreBackendBase or None
 
     Examples
@@ -79,33 +80,22 @@ class Memory(Logger):
         verbose: int = 1,
         backend_options: Mapping[str, Any] | None = None,
     ) -> None:
-        Logger.__init__(self)
-        self._verbose = verbose
-        self.mmap_mode = mmap_mode
-        self.timestamp: float | None = time.time()
+        super().__init__()
+        self.location = location
         self.backend = backend
-        self.compress = compress
         self.backend_options = {} if backend_options is None else backend_options
+        self.mmap_mode, self.compress = mmap_mode, compress
+        self._verbose = verbose
+        self.timestamp: float | None = time.time()
         if compress and mmap_mode is not None:
             warnings.warn(
                 "Compressed results cannot be memmapped: mmap_mode will be ignored.",
                 stacklevel=2,
             )
-        if isinstance(location, pathlib.PurePath):
-            location = os.fspath(location)
-        self.location = location
-        if isinstance(location, str):
+        if isinstance(location, (str, pathlib.PurePath)):
             location = os.path.join(location, _SUBDIRECTORY)
-        self.store_backend = _store_backend_factory(
-            backend,
-            location,
-            verbose=verbose,
-            backend_options={
-                **self.backend_options,
-                "compress": compress,
-                "mmap_mode": mmap_mode,
-            },
-        )
+        options = {**self.backend_options, "compress": compress, "mmap_mode": mmap_mode}
+        self.store_backend = _store_backend_factory(backend, location, verbose, options)
 
     def cache(
         self,
@@ -146,21 +136,19 @@ class Memory(Logger):
         TypeError
             When the function cannot.
         """
-        if cache_validation_callback is not None and not callable(
-            cache_validation_callback
-        ):
+        callback = cache_validation_callback
+        if not (callback is None or callable(callback)):
             raise ValueError(
-                "cache_validation_callback needs to be callable. "
-                f"Got {cache_validation_callback}."
+                f"cache_validation_callback needs to be callable. Got {callback}."
             )
+        options: dict[str, Any] = {
+            "cache_validation_callback": callback,
+            "ignore": ignore,
+            "verbose": verbose,
+            "mmap_mode": mmap_mode,
+        }
         if func is None:
-            return functools.partial(
-                self.cache,
-                ignore=ignore,
-                mmap_mode=mmap_mode,
-                verbose=verbose,
-                cache_validation_callback=cache_validation_callback,
-            )
+            return functools.partial(self.cache, **options)
         if isinstance(func, (MemorizedFunc, NotMemorizedFunc)):
             func = func.func
         if not callable(func):
@@ -172,17 +160,13 @@ class Memory(Logger):
         if self.store_backend is None:
             return AsyncNotMemorizedFunc(func) if is_async else NotMemorizedFunc(func)
         if mmap_mode is False:
-            mmap_mode = self.mmap_mode
-        return (AsyncMemorizedFunc if is_async else MemorizedFunc)(
-            func,
-            location=self._store_with(mmap_mode),
-            backend=self.backend,
-            ignore=ignore,
-            mmap_mode=mmap_mode,
-            compress=self.compress,
-            verbose=self._verbose if verbose is None else verbose,
-            timestamp=self.timestamp,
-            cache_validation_callback=cache_validation_callback,
+            options["mmap_mode"] = self.mmap_mode
+        if verbose is None:
+            options["verbose"] = self._verbose
+        cls = AsyncMemorizedFunc if is_async else MemorizedFunc
+        store = self._store_with(options["mmap_mode"])
+        return cls(
+            func, store, compress=self.compress, timestamp=self.timestamp, **options
         )
 
     def _store_with(self, mmap_mode: str | None) -> Store | None:
@@ -285,13 +269,7 @@ def expires_after(
         To be given to `Memory.cache`. A result ages from the end of its computation.
     """
     age_limit = datetime.timedelta(
-        days=days,
-        seconds=seconds,
-        microseconds=microseconds,
-        milliseconds=milliseconds,
-        minutes=minutes,
-        hours=hours,
-        weeks=weeks,
+        days, seconds, microseconds, milliseconds, minutes, hours, weeks
     )
 
     def is_young_enough(metadata: Mapping[str, Any]) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+from numbers import Real
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Sequence
 
     from .store import CacheItemInfo
@@ -43,22 +44,26 @@ def select_items_to_delete(
     ------
     ValueError
         When a limit is negative.
+    TypeError
+        When a limit is no number, or an age no duration.
     """
-    if bytes_limit is not None and bytes_limit < 0:
-        raise ValueError(
-            f"bytes_limit has to be a positive number of bytes, got {bytes_limit}."
-        )
-    if items_limit is not None and items_limit < 0:
-        raise ValueError(
-            f"items_limit has to be a positive number of items, got {items_limit}."
-        )
-    if age_limit is not None and age_limit.total_seconds() < 0:
-        raise ValueError(f"age_limit has to be a positive duration, got {age_limit}.")
+    _check_number("bytes_limit", bytes_limit, "bytes")
+    _check_number("items_limit", items_limit, "items")
+    if age_limit is not None:
+        if not isinstance(age_limit, datetime.timedelta):
+            raise TypeError(
+                f"age_limit has to be a datetime.timedelta, got {age_limit!r} of type "
+                f"{type(age_limit).__name__}."
+            )
+        if age_limit.total_seconds() < 0:
+            raise ValueError(
+                f"age_limit has to be a positive duration, got {age_limit}."
+            )
 
     oldest_first = sorted(items, key=attrgetter("last_access"))
     n_delete = 0
     if items_limit is not None:
-        n_delete = max(0, len(oldest_first) - items_limit)
+        n_delete = max(0, len(oldest_first) - int(items_limit))
     if age_limit is not None:
         deadline = now - age_limit
         while (
@@ -72,3 +77,15 @@ def select_items_to_delete(
             size_left -= oldest_first[n_delete].size
             n_delete += 1
     return oldest_first[:n_delete]
+
+
+def _check_number(name: str, limit: object, what: str) -> None:
+    if limit is None:
+        return
+    if not isinstance(limit, Real):
+        raise TypeError(
+            f"{name} has to be a number of {what}, got {limit!r} of type "
+            f"{type(limit).__name__}."
+        )
+    if not float(limit) >= 0:  # so that NaN is refused too
+        raise ValueError(f"{name} has to be a positive number of {what}, got {limit}.")

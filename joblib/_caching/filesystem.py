@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backports import concurrency_safe_rename
 from ..disk import delete_folder, mkdirp
+from .callers import user_stacklevel
 from .items import CODE_FILE, OUTPUT_FILE, StoreBackendMixin
 from .store import CacheItemInfo, StoreBackendBase
 
@@ -134,7 +135,7 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
             warnings.warn(
                 "Compressed items cannot be memmapped in a filesystem store: mmap_mode="
                 f"{self.mmap_mode!r} will be ignored as compress={self.compress!r}.",
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
         self.verbose = verbose
         _write_gitignore(location)

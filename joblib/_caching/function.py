@@ -1,19 +1,27 @@
-"""The function with a cache, and the one without that looks the same."""
+"""The function with a cache: what is asked, in which order, at each call."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 import traceback
 import warnings
-from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
-from ..func_inspect import filter_args, format_call, format_signature, get_func_name
-from ..logger import Logger, format_time
+from ..func_inspect import filter_args, format_call
+from ..logger import Logger
 from . import identity, ownership
+from .callers import user_stacklevel
+from .keys import hash_key
+from .metadata import make_metadata, warn_of_slow_repr
 from .registry import _store_backend_factory
+from .reports import (
+    describe_damage,
+    describe_miss,
+    describe_question,
+    document,
+    print_duration,
+)
 from .results import MemorizedResult, NotMemorizedResult
 from .store import CacheWarning
 
@@ -23,48 +31,6 @@ if TYPE_CHECKING:
     from .registry import Store
 
 _MISS: Any = object()  # what no function returns
-_LINE = 80  # width of the rules around messages
-
-
-class NotMemorizedFunc:
-    """A function as `Memory.cache` returns it without a location: nothing is stored.
-
-    Parameters
-    ----------
-    func : callable
-        The function, which is called each time.
-
-    Attributes
-    ----------
-    func : callable
-    """
-
-    __module__ = "joblib.memory"
-
-    def __init__(self, func: Any) -> None:
-        self.func = func
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-        return self.func(*args, **kwargs)
-
-    def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function and return a `NotMemorizedResult` with what it returns."""
-        return NotMemorizedResult(self.func(*args, **kwargs))
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function and return what it returns, with empty metadata."""
-        return self.func(*args, **kwargs), {}
-
-    def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
-        """Return False."""
-        return False
-
-    def clear(self, warn: bool = True) -> None:
-        """Do nothing."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(func={self.func})"
 
 
 class MemorizedFunc(Logger):
@@ -124,20 +90,15 @@ class MemorizedFunc(Logger):
         timestamp: float | None = None,
         cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
-        Logger.__init__(self)
-        self.mmap_mode = mmap_mode
-        self.compress = compress
+        super().__init__()
         self.func = func
-        self.cache_validation_callback = cache_validation_callback
         self.func_id = identity._build_func_identifier(func)
-        self.ignore = ignore if ignore is not None else []
+        self.ignore = [] if ignore is None else ignore
+        self.cache_validation_callback = cache_validation_callback
+        self.mmap_mode, self.compress = mmap_mode, compress
         self._verbose = verbose
-        self.store_backend = _store_backend_factory(
-            backend,
-            location,
-            verbose=verbose,
-            backend_options={"compress": compress, "mmap_mode": mmap_mode},
-        )
+        options = {"compress": compress, "mmap_mode": mmap_mode}
+        self.store_backend = _store_backend_factory(backend, location, verbose, options)
         if self.store_backend is not None:
             self._make_location()
         self.timestamp = time.time() if timestamp is None else timestamp
@@ -145,7 +106,7 @@ class MemorizedFunc(Logger):
             functools.update_wrapper(self, func)
         except (AttributeError, TypeError):
             pass  # an object of which less can be known than of a function
-        self.__doc__ = f"Memoized version of {_document(func)}"
+        self.__doc__ = f"Memoized version of {document(func)}"
         self._func_code_info: identity.CodeInfo | None = None
         self._func_code_id: int | None = None
 
@@ -169,7 +130,7 @@ class MemorizedFunc(Logger):
                 f"Unable to make a place for {self.func_id} in the cache in "
                 f"{self._store.location}: {error}. Its results will not be stored.",
                 CacheWarning,
-                stacklevel=ownership._user_stacklevel(),
+                stacklevel=user_stacklevel(),
             )
 
     # -------------------------------------------------------------- what users call
@@ -204,7 +165,7 @@ class MemorizedFunc(Logger):
             The latter, with the value, when it could not be stored.
         """
         call_id = self._identify_call(args, kwargs)
-        if self._is_stored(call_id, args, kwargs):
+        if self._is_stored(call_id):
             return self._make_reference(call_id)
         output, metadata = self._compute(call_id, args, kwargs, reload=False)
         return self._refer_or_keep(call_id, output, metadata)
@@ -254,16 +215,10 @@ class MemorizedFunc(Logger):
 
     def _get_args_id(self, *args: Any, **kwargs: Any) -> str:
         """Hash the arguments of a call, and what else tells its result apart."""
-        from .. import hashing
-
         key = filter_args(self.func, self.ignore, args, kwargs)
         if identity.needs_more_key(self.func):
             key.update(self._more_key())
-        try:
-            return str(hashing.hash(key, coerce_mmap=self.mmap_mode is not None))
-        except Exception as error:
-            self._raise_unhashable(key, error)
-            raise
+        return hash_key(key, self.mmap_mode is not None, self.func_id)
 
     def _more_key(self) -> dict[str, Any]:
         if isinstance(self.func, functools.partial):
@@ -277,30 +232,6 @@ class MemorizedFunc(Logger):
         more = identity.more_key(self.func)
         self._known_closure = (closed_over, more)
         return more
-
-    def _raise_unhashable(self, key: dict[str, Any], error: Exception) -> None:
-        """Raise an error of the same kind that names the argument."""
-        from .. import hashing
-
-        def fails(value: Any) -> bool:
-            try:
-                hashing.hash(value, coerce_mmap=self.mmap_mode is not None)
-            except Exception:
-                return True
-            return False
-
-        name = next((name for name, value in key.items() if fails(value)), None)
-        if name is None:
-            return
-        value = key[name]
-        message = (
-            f"Argument {name!r} of {self.func_id} cannot be hashed, which caching needs: "
-            f"{value!r} of type {type(value).__name__}: {error}. Arguments that do not "
-            "change the result can be named in Memory.cache(ignore=[...])."
-        )
-        for kind in (PicklingError, TypeError, AttributeError, ValueError):
-            if isinstance(error, kind):
-                raise kind(message) from error
 
     def _check_previous_func_code(self, stacklevel: int = 2) -> bool:
         """Tell whether stored results are of the present code; remove them if not.
@@ -337,11 +268,10 @@ class MemorizedFunc(Logger):
     ) -> tuple[str, str]:
         args_id = self._get_args_id(*args, **kwargs)
         if self._verbose >= 20:
-            signature = format_signature(self.func, *args, **kwargs)[1]
-            path = self._store.get_cached_func_info([self.func_id])["location"]
             self.info(
-                f"\nQuerying {self._name_of_func()} with signature\n{signature}.\n\n"
-                f"(argument hash {args_id})\n\nThe store location is {path}.\n"
+                describe_question(
+                    self.func, self._store, self.func_id, args_id, args, kwargs
+                )
             )
         return self.func_id, args_id
 
@@ -354,17 +284,15 @@ class MemorizedFunc(Logger):
         # Without metadata there is nothing to judge by: as if it were not stored.
         return bool(metadata) and bool(self.cache_validation_callback(metadata))
 
-    def _is_stored(
-        self, call_id: tuple[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bool:
-        stored = (
+    def _is_stored(self, call_id: tuple[str, str]) -> bool:
+        if (
             self._check_previous_func_code(stacklevel=4)
             and self._store.contains_item(call_id)
             and self._is_accepted(call_id)
-        )
-        if not stored:
-            self._report_miss(call_id)
-        return stored
+        ):
+            return True
+        self._report_miss(call_id)
+        return False
 
     def _load(
         self, call_id: tuple[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -379,11 +307,8 @@ class MemorizedFunc(Logger):
             except Exception:
                 # Asked only now: a hit pays for no question.
                 if self._store.contains_item(call_id):
-                    signature = format_signature(self.func, *args, **kwargs)[1]
-                    path = self._store.get_item_info(call_id)["location"]
                     self.warn(
-                        f"Exception while loading results for {signature} from {path}; "
-                        f"it is computed again.\n {traceback.format_exc()}"
+                        describe_damage(self.func, self._store, call_id, args, kwargs)
                     )
         self._report_miss(call_id)
         return _MISS
@@ -392,21 +317,16 @@ class MemorizedFunc(Logger):
         if self._verbose <= 1:
             return self._store.load_item(call_id, verbose=self._verbose)
         start = time.perf_counter()
-        verbose = self._verbose
         output = self._store.load_item(
-            call_id, timestamp=self.timestamp, verbose=verbose
+            call_id, timestamp=self.timestamp, verbose=self._verbose
         )
-        if verbose > 4:
-            self._print_duration(time.perf_counter() - start, " cache loaded")
+        if self._verbose > 4:
+            print_duration(self.func, time.perf_counter() - start, " cache loaded")
         return output
 
     def _report_miss(self, call_id: tuple[str, str]) -> None:
         if self._verbose > 10:
-            path = self._store.get_cached_func_info([self.func_id])["location"]
-            self.warn(
-                f"Computing func {self._name_of_func()}, argument hash {call_id[1]} in "
-                f"location {path}"
-            )
+            self.warn(describe_miss(self.func, self._store, call_id))
 
     # ------------------------------------------------------------------------ miss
     def _compute(
@@ -416,15 +336,12 @@ class MemorizedFunc(Logger):
         kwargs: dict[str, Any],
         reload: bool = True,
     ) -> Any:
-        self._announce(args, kwargs)
+        if self._verbose > 0:
+            print(format_call(self.func, args, kwargs))
         start = time.perf_counter()
         output = self.func(*args, **kwargs)
         duration = time.perf_counter() - start
         return self._keep(call_id, args, kwargs, output, duration, reload)
-
-    def _announce(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._verbose > 0:
-            print(format_call(self.func, args, kwargs))
 
     def _keep(
         self,
@@ -440,13 +357,18 @@ class MemorizedFunc(Logger):
         may_store = self._may_store()
         if may_store:
             self._store.dump_item(call_id, output, verbose=self._verbose)
-        metadata = self._persist_input(duration, call_id, args, kwargs, may_store)
-        if may_store and not self._may_store():
-            # Another version of the code took the place over at this very moment:
-            # what it must not find goes again.
-            self._store.clear_item(call_id)
+        noting = time.perf_counter()
+        arguments = filter_args(self.func, self.ignore, args, kwargs)
+        metadata = make_metadata(arguments, duration)
+        if may_store:
+            self._store.store_metadata(call_id, metadata)
+            if not self._may_store():
+                # Another version of the code took the place over at this very moment:
+                # what it must not find goes again.
+                self._store.clear_item(call_id)
+        warn_of_slow_repr(self.func_id, time.perf_counter() - noting)
         if self._verbose > 0:
-            self._print_duration(duration + time.perf_counter() - start)
+            print_duration(self.func, duration + time.perf_counter() - start)
         if reload and self.mmap_mode is not None:
             try:
                 # As the next call will return it: mapped.
@@ -459,35 +381,6 @@ class MemorizedFunc(Logger):
                     )
         return output, metadata
 
-    def _persist_input(
-        self,
-        duration: float,
-        call_id: tuple[str, str],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        store: bool = True,
-        this_duration_limit: float = 0.5,
-    ) -> dict[str, Any]:
-        """Make the metadata of a call, and store them."""
-        start = time.perf_counter()
-        arguments = filter_args(self.func, self.ignore, args, kwargs)
-        metadata = {
-            "duration": duration,
-            "input_args": {name: _represent(arg) for name, arg in arguments.items()},
-            "time": time.time(),
-        }
-        if store:
-            self._store.store_metadata(call_id, metadata)
-        lapse = time.perf_counter() - start
-        if lapse > this_duration_limit:
-            warnings.warn(
-                f"Noting the arguments of {self.func_id} took {lapse:.2f}s: their "
-                "representation (repr) is slow. Arguments that do not change the "
-                "result can be named in Memory.cache(ignore=[...]), which spares it.",
-                stacklevel=ownership._user_stacklevel(),
-            )
-        return metadata
-
     # ------------------------------------------------------------------- references
     def _make_reference(
         self, call_id: tuple[str, str], metadata: dict[str, Any] | None = None
@@ -495,9 +388,9 @@ class MemorizedFunc(Logger):
         return MemorizedResult(
             self._store,
             call_id,
-            metadata=metadata,
-            timestamp=self.timestamp,
             verbose=self._verbose - 1,
+            timestamp=self.timestamp,
+            metadata=metadata,
         )
 
     def _refer_or_keep(
@@ -508,13 +401,6 @@ class MemorizedFunc(Logger):
         return NotMemorizedResult(output)  # a warning has said why; nothing is lost
 
     # ------------------------------------------------------------------------ others
-    def _name_of_func(self) -> str:
-        return get_func_name(self.func)[1]
-
-    def _print_duration(self, duration: float, context: str = "") -> None:
-        message = f"{self._name_of_func()}{context} - {format_time(duration)}"
-        print(message.rjust(_LINE, "_"))
-
     def __repr__(self) -> str:
         location = getattr(self.store_backend, "location", None)
         return f"{type(self).__name__}(func={self.func}, location={location})"
@@ -528,20 +414,3 @@ class MemorizedFunc(Logger):
         state["_func_code_id"] = None
         state.pop("_known_closure", None)
         return state
-
-
-def _document(func: Any) -> str:
-    name = getattr(func, "__name__", type(func).__name__)
-    try:
-        signature = str(inspect.signature(func))
-    except (ValueError, TypeError):
-        signature = "(...)"
-    return f"{name}{signature}\n\n{inspect.getdoc(func) or ''}"
-
-
-def _represent(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception as error:
-        # The result is there: an argument that cannot show itself must not lose it.
-        return f"<{type(value).__name__}, whose repr fails: {error!r}>"

@@ -31,7 +31,8 @@ import uuid
 import weakref
 from typing import Any
 
-from ..func_inspect import code_digest, get_func_code, get_func_name
+from .._func_source import code_digest, get_func_code
+from ..func_inspect import get_func_name
 
 _CONSTANT_TYPES = (
     type(None),

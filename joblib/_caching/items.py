@@ -10,17 +10,17 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import threading
 import time
-import uuid
 import warnings
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 from ..disk import memstr_to_bytes
 from ..logger import format_time
+from .callers import user_stacklevel
 from .eviction import select_items_to_delete
 from .store import CacheItemInfo, CacheWarning
+from .writing import concurrency_safe_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,44 +35,6 @@ _WRITE_ATTEMPTS = 5
 
 # Location of a function -> how often this process wrote its code.
 _codes_written: dict[str, int] = {}
-
-
-def concurrency_safe_write(
-    object_to_write: Any, filename: str, write_func: Callable[[Any, str], Any]
-) -> str:
-    """Write an object to a new file beside the one it is meant for.
-
-    Parameters
-    ----------
-    object_to_write : object
-    filename : str
-        The file it is meant for; not touched.
-    write_func : callable
-        Called as ``write_func(object_to_write, temporary_filename)``.
-
-    Returns
-    -------
-    str
-        The temporary file, which the caller is to rename. Its name is used once: by no
-        other thread, process or machine.
-    """
-    unique = f"{uuid.uuid4().hex}-{os.getpid()}-{threading.get_ident()}"
-    temporary = f"{filename}.{unique}"
-    try:
-        write_func(object_to_write, temporary)
-    except BaseException:
-        # Half a file is of use to nobody. Stores that are no file systems have
-        # nothing of that name here.
-        try:
-            os.unlink(temporary)
-        except (OSError, ValueError):
-            pass
-        raise
-    return temporary
-
-
-# As for the classes: tools that look functions up by module find it where it is public.
-concurrency_safe_write.__module__ = "joblib._store_backends"
 
 
 class StoreBackendMixin:
@@ -207,7 +169,7 @@ class StoreBackendMixin:
                 "It is returned, and computed again at the next call. A later version "
                 f"will raise this error. The entry was to be {directory}.",
                 FutureWarning,
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
         except Exception as error:
             warnings.warn(
@@ -215,7 +177,7 @@ class StoreBackendMixin:
                 f"{error}. The result is returned, and computed again at the next "
                 "call.",
                 CacheWarning,
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
 
     def _write_entry_file(
@@ -281,7 +243,7 @@ class StoreBackendMixin:
                     f"The metadata of the cache entry {self._path(call_id)} cannot be "
                     f"read ({error}); they are taken for missing.",
                     CacheWarning,
-                    stacklevel=2,
+                    stacklevel=user_stacklevel(),
                 )
             return {}
         return metadata
@@ -301,7 +263,7 @@ class StoreBackendMixin:
             warnings.warn(
                 f"Unable to store the metadata of the cache entry {directory}: {error}.",
                 CacheWarning,
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
 
     # ---------------------------------------------------------- code of functions
@@ -397,7 +359,7 @@ class StoreBackendMixin:
                 warnings.warn(
                     f"Unable to remove the cache entry {item.path}: {error}.",
                     CacheWarning,
-                    stacklevel=2,
+                    stacklevel=user_stacklevel(),
                 )
 
     def _get_items_to_delete(

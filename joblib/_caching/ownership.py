@@ -28,6 +28,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..func_inspect import get_func_name
+from .callers import user_stacklevel
 from .identity import CodeInfo, needs_more_key
 from .store import CacheWarning
 
@@ -122,7 +123,7 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
             f"The code that belongs to the cache entries of {func_id} in "
             f"{store.location} is damaged; they are removed.",
             CacheWarning,
-            stacklevel=_user_stacklevel(),
+            stacklevel=user_stacklevel(),
         )
     else:
         _warn_of_collision(func, code_info, stored_code, stored_line)
@@ -236,26 +237,27 @@ def _warn_of_collision(
             else (f" ({source_file}:{first_line})")
         )
         warnings.warn(
-            f"Cannot detect name collisions for function '{name}'{place}: its code "
-            "or that of the function whose results are stored cannot be told apart "
-            "from others. Named functions in a file can.",
+            f"Cannot detect name collisions for function '{name}'{place}: whether "
+            "another version of it or another function was cached before cannot be "
+            "told. Named functions in a file are told apart better.",
             JobLibCollisionWarning,
-            stacklevel=_user_stacklevel(),
+            stacklevel=user_stacklevel(),
         )
     if source_file is None or first_line == -1 or stored_line == -1:
         return
     if _stands_in_file(source_file, stored_code, stored_line):
-        consequence = (
-            "Their results are kept apart."
-            if needs_more_key(func) or _same_code(stored_code, code_info)
-            else "Each removes the results of the other: give them different names."
-        )
+        if needs_more_key(func):
+            consequence = "Their results are kept apart."
+        elif _same_code(stored_code, code_info):
+            consequence = "They compute the same, and share their results."
+        else:
+            consequence = "Each removes the results of the other: rename one of them."
         warnings.warn(
             f"Possible name collisions between functions '{name}' "
             f"({source_file}:{stored_line}) and '{name}' ({source_file}:{first_line}). "
             f"{consequence}",
             JobLibCollisionWarning,
-            stacklevel=_user_stacklevel(),
+            stacklevel=user_stacklevel(),
         )
 
 
@@ -277,20 +279,5 @@ def _warn_not_claimed(func_id: str, store: Store, error: OSError) -> None:
         f"Unable to write the code of {func_id} to the cache in {store.location}: "
         f"{error}. Its results are computed and returned, but not stored.",
         CacheWarning,
-        stacklevel=_user_stacklevel(),
+        stacklevel=user_stacklevel(),
     )
-
-
-def _user_stacklevel() -> int:
-    """Count the frames from the caller up to the first that is not the cache's."""
-    import sys
-
-    level = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("joblib._caching", "joblib.memory")):
-            break
-        frame = frame.f_back
-        level += 1
-    return level

@@ -7,6 +7,7 @@ import pathlib
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
+from .callers import user_stacklevel
 from .filesystem import FileSystemStoreBackend
 from .items import StoreBackendMixin
 from .store import StoreBackendBase
@@ -99,6 +100,6 @@ def _store_backend_factory(
             "is not supported by joblib. Returning None instead: nothing will be "
             "cached. A location is a str or a pathlib.Path.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
     return None

@@ -59,12 +59,11 @@ class MemorizedResult(Logger):
         timestamp: float | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        Logger.__init__(self)
+        super().__init__()
         self._call_id = call_id
-        self.store_backend = _store_backend_factory(
-            backend, location, verbose=verbose, backend_options={"mmap_mode": mmap_mode}
-        )
         self.mmap_mode = mmap_mode
+        options = {"mmap_mode": mmap_mode}
+        self.store_backend = _store_backend_factory(backend, location, verbose, options)
         if metadata is None and self.store_backend is not None:
             metadata = self.store_backend.get_metadata(call_id)
         self.metadata = dict(metadata or {})
@@ -103,10 +102,7 @@ class MemorizedResult(Logger):
             raise KeyError("No store: this result refers to no location.")
         try:
             return self.store_backend.load_item(
-                self._call_id,
-                timestamp=self.timestamp,
-                metadata=self.metadata,
-                verbose=self.verbose,
+                self._call_id, self.verbose, self.timestamp, self.metadata
             )
         except Exception as error:
             if not self.store_backend.contains_item(self._call_id):

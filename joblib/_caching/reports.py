@@ -1,0 +1,73 @@
+"""The texts by which a cached function reports what it does."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from ..func_inspect import format_signature, get_func_name
+from ..logger import format_time
+
+if TYPE_CHECKING:
+    from .registry import Store
+
+_WIDTH = 80  # of the rules around messages
+
+
+def print_duration(func: Any, duration: float, context: str = "") -> None:
+    """Print how long something took, in seconds, at the end of a rule."""
+    message = f"{get_func_name(func)[1]}{context} - {format_time(duration)}"
+    print(message.rjust(_WIDTH, "_"))
+
+
+def describe_question(
+    func: Any,
+    store: Store,
+    func_id: str,
+    args_id: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> str:
+    """Say which result is looked for, and where."""
+    signature = format_signature(func, *args, **kwargs)[1]
+    path = store.get_cached_func_info([func_id])["location"]
+    return (
+        f"\nQuerying {get_func_name(func)[1]} with signature\n{signature}.\n\n"
+        f"(argument hash {args_id})\n\nThe store location is {path}.\n"
+    )
+
+
+def describe_miss(func: Any, store: Store, call_id: tuple[str, str]) -> str:
+    """Say which result is not there."""
+    path = store.get_cached_func_info([call_id[0]])["location"]
+    return (
+        f"Computing func {get_func_name(func)[1]}, argument hash {call_id[1]} in "
+        f"location {path}"
+    )
+
+
+def describe_damage(
+    func: Any,
+    store: Store,
+    call_id: tuple[str, str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> str:
+    """Say which stored result could not be loaded, from within the handler."""
+    signature = format_signature(func, *args, **kwargs)[1]
+    path = store.get_item_info(call_id)["location"]
+    return (
+        f"Exception while loading results for {signature} from {path}; it is computed "
+        f"again.\n {traceback.format_exc()}"
+    )
+
+
+def document(func: Any) -> str:
+    """Return name, signature and docstring of a function."""
+    name = getattr(func, "__name__", type(func).__name__)
+    try:
+        signature = str(inspect.signature(func))
+    except (ValueError, TypeError):
+        signature = "(...)"
+    return f"{name}{signature}\n\n{inspect.getdoc(func) or ''}"

@@ -1,0 +1,49 @@
+"""Writing a file beside the one it will replace, under a name that nobody else uses."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def concurrency_safe_write(
+    object_to_write: Any, filename: str, write_func: Callable[[Any, str], Any]
+) -> str:
+    """Write an object to a new file beside the one it is meant for.
+
+    Parameters
+    ----------
+    object_to_write : object
+    filename : str
+        The file it is meant for; not touched.
+    write_func : callable
+        Called as ``write_func(object_to_write, temporary_filename)``.
+
+    Returns
+    -------
+    str
+        The temporary file, which the caller is to rename. Its name is used once: by no
+        other thread, process or machine.
+    """
+    unique = f"{uuid.uuid4().hex}-{os.getpid()}-{threading.get_ident()}"
+    temporary = f"{filename}.{unique}"
+    try:
+        write_func(object_to_write, temporary)
+    except BaseException:
+        # Half a file is of use to nobody. Stores that are no file systems have
+        # nothing of that name here.
+        try:
+            os.unlink(temporary)
+        except (OSError, ValueError):
+            pass
+        raise
+    return temporary
+
+
+# As for the classes: tools that look functions up by module find it where it is public.
+concurrency_safe_write.__module__ = "joblib._store_backends"
