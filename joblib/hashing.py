@@ -16,16 +16,17 @@ import pickle
 import sys
 import types
 
-from ._persist.array_bytes import array_chunks
+from ._persist.array_bytes import ArrayDigester
 from ._persist.digests import new_digest
-from ._persist.plain_stream import make_save, sorted_items, sorted_members
+from ._persist.plain_stream import PlainWriter, sorted_items, sorted_members
 
 # Extended by others under this name.
 Pickler = pickle._Pickler
 
+# The protocol is part of the digests: a newer one would change them all.
+_PROTOCOL = 3
+_PROTOCOL_HEAD = pickle.PROTO + bytes((_PROTOCOL,))
 _BOUND = (types.MethodType, types.BuiltinMethodType)
-# The C pickler's protocol for dtypes; another would change the digests of arrays.
-_DTYPE_PROTOCOL = 4
 
 
 class _ConsistentSet:
@@ -69,9 +70,13 @@ class Hasher(Pickler):
 
     def __init__(self, hash_name="md5"):
         self.stream = io.BytesIO()
-        # The protocol is part of the digests: a newer one would change them all.
-        super().__init__(self.stream, protocol=3)
+        super().__init__(self.stream, protocol=_PROTOCOL)
         self._hash = new_digest(hash_name)
+
+    def _go_on_with(self, stream, memo, digest):
+        """Take up a stream that was begun elsewhere."""
+        Pickler.__init__(self, stream, protocol=_PROTOCOL)
+        self.stream, self.memo, self._hash = stream, memo, digest
 
     def hash(self, obj, return_digest=True):
         """Digest `obj`.
@@ -93,26 +98,13 @@ class Hasher(Pickler):
         pickle.PicklingError
             If a part of `obj` cannot be pickled.
         """
-        # A subclass sees every part of the object; ours take the short way.
-        hurried = type(self) in _OURS
-        if hurried:
-            self.save = make_save(
-                self.stream.write, self.memo, self._save_other, _key_digest
-            )
         try:
             self.dump(obj)
         except pickle.PicklingError as exc:
             exc.args += (f"PicklingError while hashing {obj!r}: {exc!r}",)
             raise
-        finally:
-            if hurried:
-                del self.save  # it refers back to this object
         self._hash.update(self.stream.getvalue())
         return self._hash.hexdigest() if return_digest else None
-
-    def _save_other(self, obj):
-        """Save what the short way does not know."""
-        Hasher.save(self, obj)
 
     def save(self, obj):
         """Write one object; called for each part, too."""
@@ -157,42 +149,75 @@ class NumpyHasher(Hasher):
         import numpy as np
 
         self.np = np
+        self._arrays = ArrayDigester(self._hash.update, np, coerce_mmap)
+
+    def _go_on_with(self, stream, memo, digest):
+        super()._go_on_with(stream, memo, digest)
+        self._arrays = ArrayDigester(digest.update, self.np, self.coerce_mmap)
 
     def save(self, obj):
         """Write one object; arrays and dtypes reach the digest on a way of their own."""
-        stand_in = self._array_stand_in(obj)
+        stand_in = self._arrays.stand_in(obj)
         if stand_in is not None:
             obj = stand_in
         elif isinstance(obj, self.np.dtype):
-            # Equal dtypes may differ in identity, which a shared memo would show.
-            self._hash.update(b"_HASHED_DTYPE")
-            self._hash.update(pickle.dumps(obj, protocol=_DTYPE_PROTOCOL))
+            self._arrays.digest_dtype(obj)
             return
         Hasher.save(self, obj)
 
-    def _save_other(self, obj):
-        stand_in = self._array_stand_in(obj)
-        if stand_in is not None:
-            self.save(stand_in)
-        else:
-            NumpyHasher.save(self, obj)
 
-    def _array_stand_in(self, obj):
-        """Digest the buffer of an array and tell the rest of it; None for all else."""
-        np = self.np
-        if not isinstance(obj, np.ndarray) or obj.dtype.hasobject:
-            return None
-        if getattr(obj, "_mask", np.False_) is not np.False_:
-            return None  # a masked array: its buffer is but half of it
-        for chunk in array_chunks(obj):
-            self._hash.update(chunk)
-        kind = obj.__class__
-        if self.coerce_mmap and isinstance(obj, np.memmap):
-            kind = np.ndarray
-        return kind, ("HASHED", obj.dtype, obj.shape, obj.strides)
+class _Errand(PlainWriter):
+    """One call of `hash`: the short way, and a hasher for what it cannot do.
 
+    The hasher writes to the same stream with the same memo, and hands the parts of
+    what it takes apart back to the short way.
+    """
 
-_OURS = (Hasher, NumpyHasher)
+    __slots__ = ("_coerce_mmap", "_digest", "_hash_name", "_hasher")
+
+    def __init__(self, hash_name, coerce_mmap):
+        self._hash_name = hash_name
+        self._coerce_mmap = coerce_mmap
+        self._digest = new_digest(hash_name)
+        self._hasher = None
+        # Nothing can be an array while numpy is not loaded.
+        np = sys.modules.get("numpy")
+        arrays = None
+        if hasattr(np, "memmap"):  # it may be about to be imported
+            arrays = ArrayDigester(self._digest.update, np, coerce_mmap)
+        super().__init__(arrays)
+
+    def run(self, obj):
+        """Return the digest of `obj`."""
+        self.write(_PROTOCOL_HEAD)
+        try:
+            self.save(obj)
+        except pickle.PicklingError as exc:
+            exc.args += (f"PicklingError while hashing {obj!r}: {exc!r}",)
+            raise
+        finally:
+            if self._hasher is not None:
+                del self._hasher.save  # which refers back to this object
+        self.write(pickle.STOP)
+        self._digest.update(self.stream.getvalue())
+        return self._digest.hexdigest()
+
+    def key_digest(self, key):
+        """What stands for a key that does not compare with the others."""
+        return hash(key)
+
+    def other(self, obj):
+        """Leave an object to the hasher."""
+        hasher = self._hasher
+        if hasher is None:
+            if self._arrays is not None:
+                hasher = NumpyHasher(self._hash_name, self._coerce_mmap)
+            else:
+                hasher = Hasher(self._hash_name)
+            hasher._go_on_with(self.stream, self.memo, self._digest)
+            hasher.save = self.save
+            self._hasher = hasher
+        type(hasher).save(hasher, obj)
 
 
 def hash(obj, hash_name="md5", coerce_mmap=False):
@@ -231,12 +256,7 @@ def hash(obj, hash_name="md5", coerce_mmap=False):
     >>> joblib.hash({"a": 1, "b": [2]})
     '0611d2bf6e995dce88ac046ad928531c'
     """
-    if "numpy" in sys.modules:
-        hasher = NumpyHasher(hash_name, coerce_mmap)
-    else:
-        # Nothing can be an array while numpy is not loaded.
-        hasher = Hasher(hash_name)
-    return hasher.hash(obj)
+    return _Errand(hash_name, coerce_mmap).run(obj)
 
 
 def _key_digest(key):

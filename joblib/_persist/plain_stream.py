@@ -16,14 +16,19 @@ sets replaced by ordered stand-ins.
 from __future__ import annotations
 
 import decimal
+import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
 from typing import Any
 
+from .array_bytes import ArrayDigester
+
 _BATCH = 1000  # items between two marks, as pickle has it
 _FLOAT = Struct(">cd").pack
 _LENGTH = Struct("<cI").pack
+_PUT = tuple(bytes((0x71, n)) for n in range(256))
+_GET = tuple(bytes((0x68, n)) for n in range(256))
 _INT1 = tuple(bytes((0x4B, n)) for n in range(256))
 _INT2 = Struct("<cH").pack
 _INT4 = Struct("<ci").pack
@@ -58,6 +63,10 @@ ATOMS: dict[type, Callable[[Any], bytes]] = {
 }
 
 
+_ATOM_FOR = ATOMS.get
+_TUPLE_END = (b")", b"\x85", b"\x86", b"\x87")
+
+
 def sorted_items(
     pairs: Iterable[tuple[Any, Any]], key_digest: Callable[[Any], str]
 ) -> list[tuple[Any, Any]]:
@@ -89,124 +98,152 @@ def _batches(items: list[Any]) -> Iterator[list[Any]]:
         yield items[start : start + _BATCH]
 
 
-def make_save(
-    write: Callable[[bytes], Any],
-    memo: dict[int, tuple[int, Any]],
-    other: Callable[[Any], None],
-    key_digest: Callable[[Any], str],
-) -> Callable[[Any], None]:
-    """Return ``save(obj)``, which writes `obj` and its parts.
+class PlainWriter:
+    """Writes the stream; `other` is for subclasses to provide.
 
     Parameters
     ----------
-    write : callable
-        Takes the bytes of the stream.
-    memo : dict
-        The pickler's memo, from ``id(obj)`` to ``(index, obj)``.
-    other : callable
-        Saves an object of a type that is not written here.
-    key_digest : callable
-        The digest by which keys are ordered that have no order of their own.
+    arrays : ArrayDigester or None
+        Digests the buffers of arrays; None while numpy is not loaded.
     """
-    atoms = ATOMS
-    atom_for = atoms.get
 
-    def memoize(obj: Any) -> None:
+    __slots__ = ("_array_class", "_arrays", "memo", "stream", "write")
+
+    def __init__(self, arrays: ArrayDigester | None) -> None:
+        self.stream = io.BytesIO()
+        self.write = self.stream.write
+        # From id(obj) to (index, obj), as pickle has it.
+        self.memo: dict[int, tuple[int, Any]] = {}
+        self._arrays = arrays
+        self._array_class = None if arrays is None else arrays.array_class
+
+    def other(self, obj: Any) -> None:
+        """Save an object of a type that is not written here."""
+        raise NotImplementedError
+
+    def key_digest(self, key: Any) -> str:
+        """The digest by which keys are ordered that have no order of their own."""
+        raise NotImplementedError
+
+    def save(self, obj: Any) -> None:
+        """Write `obj` and its parts."""
+        kind = type(obj)
+        atom = _ATOM_FOR(kind)
+        if atom is not None:
+            self.write(atom(obj))
+            return
+        container = _CONTAINER_FOR(kind)
+        if container is None:
+            if kind is self._array_class and not obj.dtype.hasobject:
+                self._save_array(obj)
+            else:
+                self.other(obj)
+            return
+        known = self.memo.get(id(obj))
+        if known is not None:
+            self._recall(known[0])
+        else:
+            container(self, obj)
+
+    def _memoize(self, obj: Any) -> None:
+        memo = self.memo
         index = len(memo)
         memo[id(obj)] = index, obj
-        write(
-            b"q" + index.to_bytes(1, "little") if index < 256 else _LENGTH(b"r", index)
-        )
+        self.write(_PUT[index] if index < 256 else _LENGTH(b"r", index))
 
-    def recall(index: int) -> None:
-        write(
-            b"h" + index.to_bytes(1, "little") if index < 256 else _LENGTH(b"j", index)
-        )
+    def _recall(self, index: int) -> None:
+        self.write(_GET[index] if index < 256 else _LENGTH(b"j", index))
 
-    def save_parts(parts: Iterable[Any]) -> None:
+    def _save_parts(self, parts: Iterable[Any]) -> None:
+        write = self.write
         for part in parts:
-            atom = atom_for(type(part))
+            atom = _ATOM_FOR(type(part))
             if atom is not None:
                 write(atom(part))
             else:
-                save(part)
+                self.save(part)
 
-    def save_list(obj: list[Any]) -> None:
-        write(b"]")
-        memoize(obj)
+    def _save_list(self, obj: list[Any]) -> None:
+        self.write(b"]")
+        self._memoize(obj)
         for batch in _batches(obj):
             if len(batch) > 1:
-                write(b"(")
-                save_parts(batch)
-                write(b"e")
+                self.write(b"(")
+                self._save_parts(batch)
+                self.write(b"e")
             elif batch:
-                save(batch[0])
-                write(b"a")
+                self.save(batch[0])
+                self.write(b"a")
 
-    def save_tuple(obj: tuple[Any, ...]) -> None:
+    def _save_tuple(self, obj: tuple[Any, ...]) -> None:
         size = len(obj)
         if size == 0:
-            write(b")")
+            self.write(b")")
             return
         if size > 3:
-            write(b"(")
-        save_parts(obj)
-        known = memo.get(id(obj))
+            self.write(b"(")
+        self._save_parts(obj)
+        known = self.memo.get(id(obj))
         if known is not None:
             # A part of the tuple held the tuple, which is thus complete: drop the
             # parts just written and recall it.
-            write(b"1" if size > 3 else b"0" * size)
-            recall(known[0])
+            self.write(b"1" if size > 3 else b"0" * size)
+            self._recall(known[0])
             return
-        write((b"\x85", b"\x86", b"\x87", b"t")[min(size, 4) - 1])
-        memoize(obj)
+        self.write(_TUPLE_END[size] if size < 4 else b"t")
+        self._memoize(obj)
 
-    def save_dict(obj: dict[Any, Any]) -> None:
+    def _save_dict(self, obj: dict[Any, Any]) -> None:
+        write = self.write
         write(b"}")
-        memoize(obj)
+        self._memoize(obj)
         if not obj:
             return
         if set(map(type, obj)) == {str}:
             items = [(key, obj[key]) for key in sorted(obj)]
         else:
-            items = sorted_items(obj.items(), key_digest)
+            items = sorted_items(obj.items(), self.key_digest)
         for batch in _batches(items):
             if len(batch) > 1:
                 write(b"(")
             for pair in batch:
-                save_parts(pair)
+                self._save_parts(pair)
             write(b"u" if len(batch) > 1 else b"s")
 
-    def save_bytes(obj: bytes) -> None:
+    def _save_bytes(self, obj: bytes) -> None:
         size = len(obj)
         if size <= 0xFF:
-            write(bytes((0x43, size)) + obj)
+            self.write(bytes((0x43, size)) + obj)
         elif size <= _LONGEST_BYTES:
-            write(_LENGTH(b"B", size) + obj)
+            self.write(_LENGTH(b"B", size) + obj)
         else:
-            other(obj)
+            self.other(obj)
 
-    containers: dict[type, Callable[[Any], None]] = {
-        list: save_list,
-        tuple: save_tuple,
-        dict: save_dict,
-        bytes: save_bytes,
-    }
-
-    def save(obj: Any) -> None:
-        kind = type(obj)
-        atom = atom_for(kind)
-        if atom is not None:
-            write(atom(obj))
-            return
-        container = containers.get(kind)
-        if container is None:
-            other(obj)
-            return
-        known = memo.get(id(obj))
-        if known is not None:
-            recall(known[0])
+    def _save_array(self, obj: Any) -> None:
+        """Write what ``save(arrays.stand_in(obj))`` would, for a plain array."""
+        arrays: Any = self._arrays
+        arrays.digest_array(obj)
+        arrays.digest_dtype(obj.dtype)
+        known = self.memo.get(id(self._array_class))
+        if known is None:
+            self.write(b"cnumpy\nndarray\n")
+            self._memoize(self._array_class)
         else:
-            container(obj)
+            self._recall(known[0])
+        inner = shape, strides = obj.shape, obj.strides
+        self.write(b"(X\x06\x00\x00\x00HASHED")
+        self._save_tuple(shape)
+        self._save_tuple(strides)
+        self.write(b"t")
+        self._memoize(inner)  # counts in the memo, where it lives on
+        self.write(b"\x86")
+        self._memoize((inner,))
 
-    return save
+
+_CONTAINERS: dict[type, Callable[[PlainWriter, Any], None]] = {
+    list: PlainWriter._save_list,
+    tuple: PlainWriter._save_tuple,
+    dict: PlainWriter._save_dict,
+    bytes: PlainWriter._save_bytes,
+}
+_CONTAINER_FOR = _CONTAINERS.get

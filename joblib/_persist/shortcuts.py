@@ -190,9 +190,7 @@ class ShortLoader(pickle.Unpickler):
         Takes a description once it is complete; returns the array, read from `file`.
     """
 
-    def __init__(
-        self, file: Any, stand_ins: tuple[type, ...], read_array: Any
-    ) -> None:
+    def __init__(self, file: Any, stand_ins: tuple[type, ...], read_array: Any) -> None:
         self._source = Interposed(file)
         self._stand_ins = stand_ins
         self._read_array = read_array
