@@ -1,0 +1,1 @@
+"""Checks that other projects may run against what they build on joblib."""
