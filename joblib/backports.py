@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 # Windows refuses to replace a file that another process has open at that instant.
 _RENAME_ATTEMPTS = 12
@@ -11,14 +12,14 @@ _FIRST_WAIT = 0.001  # seconds, doubled after each attempt: four seconds in all
 
 
 def make_memmap(
-    filename,
-    dtype="uint8",
-    mode="r+",
-    offset=0,
-    shape=None,
-    order="C",
-    unlink_on_gc_collect=False,
-):
+    filename: Any,
+    dtype: Any = "uint8",
+    mode: Any = "r+",
+    offset: int = 0,
+    shape: Any = None,
+    order: Any = "C",
+    unlink_on_gc_collect: bool = False,
+) -> Any:
     """Map a file as an array.
 
     Parameters
@@ -35,9 +36,7 @@ def make_memmap(
     """
     import numpy as np
 
-    array = np.memmap(
-        filename, dtype=dtype, mode=mode, offset=offset, shape=shape, order=order
-    )
+    array = np.memmap(filename, dtype, mode, offset, shape, order)
     if unlink_on_gc_collect:
         # Only arrays that travel between processes ask for this: their reducers are
         # loaded then, and `import joblib.backports` stays free of them.
@@ -47,7 +46,7 @@ def make_memmap(
     return array
 
 
-def concurrency_safe_rename(src, dst):
+def concurrency_safe_rename(src: Any, dst: Any) -> None:
     """Rename `src` to `dst`, replacing it, also while others do the same.
 
     Parameters

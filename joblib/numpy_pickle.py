@@ -92,31 +92,33 @@ class NumpyArrayWrapper:
         allow_mmap=False,
         numpy_array_alignment_bytes=NUMPY_ARRAY_ALIGNMENT_BYTES,
     ):
-        self.subclass = subclass
-        self.shape = shape
-        self.order = order
-        self.dtype = dtype
-        self.allow_mmap = allow_mmap
-        self.numpy_array_alignment_bytes = numpy_array_alignment_bytes
+        # In the order in which files have them.
+        vars(self).update(
+            subclass=subclass,
+            shape=shape,
+            order=order,
+            dtype=dtype,
+            allow_mmap=allow_mmap,
+            numpy_array_alignment_bytes=numpy_array_alignment_bytes,
+        )
 
-    def safe_get_numpy_array_alignment_bytes(self):
-        """Return the alignment; None for files of releases that had none."""
-        return getattr(self, "numpy_array_alignment_bytes", None)
+    @property
+    def _alignment(self):
+        """The alignment; None for files of releases that had none."""
+        return vars(self).get("numpy_array_alignment_bytes")
 
     def write_array(self, array, pickler):
         """Write the elements of `array` to the pickler's file."""
         if array.dtype.hasobject:
             pickle.dump(array, pickler.file_handle, protocol=pickler.proto)
             return
-        array_io.write_elements(
-            pickler.file_handle, array, self.safe_get_numpy_array_alignment_bytes()
-        )
+        array_io.write_elements(pickler.file_handle, array, self._alignment)
 
     def read_array(self, unpickler, ensure_native_byte_order):
         """Read the elements from the unpickler's file into a new array."""
         if self.dtype.hasobject:
             return _NestedUnpickler(unpickler).load()
-        if self.safe_get_numpy_array_alignment_bytes() is not None:
+        if self._alignment is not None:
             array_io.skip_padding(unpickler.file_handle)
         array = array_io.read_elements(
             unpickler.file_handle, self.shape, self.dtype, self.order
@@ -125,7 +127,7 @@ class NumpyArrayWrapper:
 
     def read_mmap(self, unpickler):
         """Map the elements from the unpickler's file."""
-        if self.safe_get_numpy_array_alignment_bytes() is not None:
+        if self._alignment is not None:
             array_io.skip_padding(unpickler.file_handle)
         return array_io.map_elements(
             unpickler.file_handle,
@@ -146,12 +148,16 @@ class NumpyArrayWrapper:
         ensure_native_byte_order : bool
             Bring arrays read into memory into this machine's byte order.
         """
-        if unpickler.mmap_mode is not None and self.allow_mmap:
+        if self.allow_mmap and unpickler.mmap_mode is not None:
             return self.read_mmap(unpickler)
         array = self.read_array(unpickler, ensure_native_byte_order)
         if issubclass(self.subclass, _numpy().matrix) and array.ndim == 2:
             return array.view(self.subclass)
         return array
+
+
+# The classes that describe an array which is to be found elsewhere.
+_DESCRIPTIONS = (NumpyArrayWrapper, NDArrayWrapper, ZNDArrayWrapper)
 
 
 def _numpy():
@@ -182,13 +188,9 @@ class NumpyPickler(Pickler):
         The protocol of pickle; None for Python's default.
     """
 
-    dispatch = Pickler.dispatch.copy()
-
     def __init__(self, fp, protocol=None):
+        super().__init__(fp, pickle.DEFAULT_PROTOCOL if protocol is None else protocol)
         self.file_handle = fp
-        if protocol is None:
-            protocol = pickle.DEFAULT_PROTOCOL
-        super().__init__(fp, protocol=protocol)
         self._array_types = array_types()
         self._can_align = array_io.position_of(fp) is not None
         # By class, order and dtype: what a description holds before and after the
@@ -226,10 +228,13 @@ class NumpyPickler(Pickler):
         else:
             Pickler.save(self, wrapper)
             self._learn(key, wrapper)
-        if self.proto >= 4:
-            # Frames must not span what is no part of the pickle.
-            self.framer.commit_frame(force=True)
+        self._end_frame()
         wrapper.write_array(array, self)
+
+    def _end_frame(self):
+        """Write out the frame of the pickle: it must not span what is no part of it."""
+        if self.framer.current_frame is not None:
+            self.framer.commit_frame(force=True)
 
     def _learn(self, key, wrapper):
         """Keep how the next array like this one is described."""
@@ -284,22 +289,22 @@ class NumpyUnpickler(Unpickler):
         Map the arrays instead of reading them.
     """
 
-    dispatch = Unpickler.dispatch.copy()
-
     def __init__(self, filename, file_handle, ensure_native_byte_order, mmap_mode=None):
-        self._dirname = os.path.dirname(filename)
-        self.filename = filename
-        self.file_handle = file_handle
-        self.ensure_native_byte_order = ensure_native_byte_order
-        self.mmap_mode = mmap_mode
-        self.compat_mode = False
         super().__init__(file_handle)
+        self.file_handle = file_handle
+        self.filename = filename
+        # Where the arrays of files of releases before 0.10 lie.
+        self._dirname = os.path.dirname(filename)
+        self.mmap_mode = mmap_mode
+        self.ensure_native_byte_order = ensure_native_byte_order
+        self.compat_mode = False
 
     def load_build(self):
         """Set an object's state; called for pickle's opcode BUILD."""
-        Unpickler.load_build(self)
-        if isinstance(self.stack[-1], (NumpyArrayWrapper, NDArrayWrapper)):
-            self.stack.append(self._take_array(self.stack.pop()))
+        super().load_build()
+        built = self.stack[-1]
+        if isinstance(built, _DESCRIPTIONS):
+            self.stack[-1] = self._take_array(built)
 
     def _take_array(self, wrapper):
         if isinstance(wrapper, NumpyArrayWrapper):
@@ -307,7 +312,7 @@ class NumpyUnpickler(Unpickler):
         self.compat_mode = True
         return wrapper.read(self)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch = {**Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 class _ShortUnpickler(NumpyUnpickler):
@@ -321,9 +326,6 @@ class _ShortUnpickler(NumpyUnpickler):
             return loader.load()
         finally:
             del self.find_class
-
-
-_DESCRIPTIONS = (NumpyArrayWrapper, NDArrayWrapper, ZNDArrayWrapper)
 
 
 def _is_path(filename):
@@ -506,9 +508,10 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
         raise ValueError(
             f"mmap_mode should be None or one of {allowed}, got {mmap_mode!r}."
         )
+    mapped = mmap_mode is not None
     if ensure_native_byte_order == "auto":
-        ensure_native_byte_order = mmap_mode is None
-    if ensure_native_byte_order and mmap_mode is not None:
+        ensure_native_byte_order = not mapped
+    elif ensure_native_byte_order and mapped:
         raise ValueError(
             "Native byte ordering can only be enforced if 'mmap_mode' parameter "
             f"is set to None, but got 'mmap_mode={mmap_mode}' instead."

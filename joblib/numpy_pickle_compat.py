@@ -76,7 +76,8 @@ def write_zfile(file_handle, data, compress=1):
     """Write `data` to a compressed file of old, at a level from 1 to 9."""
     length = hex_str(len(data)).ljust(_LENGTH_WIDTH)
     file_handle.write(_ZFILE_PREFIX + asbytes(length))
-    file_handle.write(zlib.compress(asbytes(data), compress))
+    packed = zlib.compress(asbytes(data), compress)
+    file_handle.write(packed)
 
 
 class NDArrayWrapper:
@@ -86,9 +87,7 @@ class NDArrayWrapper:
     """
 
     def __init__(self, filename, subclass, allow_mmap=True):
-        self.filename = filename
-        self.subclass = subclass
-        self.allow_mmap = allow_mmap
+        vars(self).update(filename=filename, subclass=subclass, allow_mmap=allow_mmap)
 
     def read(self, unpickler):
         """Return the array, mapped if the unpickler's mode says so."""
@@ -112,9 +111,7 @@ class ZNDArrayWrapper(NDArrayWrapper):
     """
 
     def __init__(self, filename, init_args, state):
-        self.filename = filename
-        self.init_args = init_args
-        self.state = state
+        vars(self).update(filename=filename, init_args=init_args, state=state)
 
     def read(self, unpickler):
         """Return the array; it cannot be mapped."""
@@ -142,22 +139,21 @@ class ZipNumpyUnpickler(Unpickler):
         Map the arrays that are not compressed.
     """
 
-    dispatch = Unpickler.dispatch.copy()
-
     def __init__(self, filename, file_handle, mmap_mode=None):
-        self._dirname = os.path.dirname(filename)
-        self._filename = os.path.basename(filename)
+        content = io.BytesIO(read_zfile(file_handle))
+        super().__init__(content)
+        self.file_handle = content
+        self._dirname, self._filename = os.path.split(filename)
         self.mmap_mode = mmap_mode
-        self.file_handle = io.BytesIO(read_zfile(file_handle))
-        super().__init__(self.file_handle)
 
     def load_build(self):
         """Set an object's state; called for pickle's opcode BUILD."""
-        Unpickler.load_build(self)
-        if isinstance(self.stack[-1], NDArrayWrapper):
-            self.stack.append(self.stack.pop().read(self))
+        super().load_build()
+        built = self.stack[-1]
+        if isinstance(built, NDArrayWrapper):
+            self.stack[-1] = built.read(self)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch = {**Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 def warn_of_old_file(filename, stacklevel=4):
