@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # An argument whose representation is longer is cut, and to what length: characters.
 _LONGEST_ARGUMENT = 1500
 _CUT_ARGUMENT = 700
+_TAKES_MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 # After a positional argument longer than this, the next one starts a new line.
 _LONG_LINE = 80
 
@@ -202,12 +203,11 @@ def filter_args(
             "ignore_lst must be a list of parameters to ignore, such as ['verbose']; "
             f"got {ignore_lst!r} (type {type(ignore_lst).__name__})."
         )
-    if inspect.ismethod(func):
+    plain = func
+    if isinstance(func, types.MethodType):
         args.insert(0, func.__self__)
         plain = func.__func__
-    else:
-        plain = func
-    if not inspect.isfunction(plain):
+    if not isinstance(plain, types.FunctionType):
         if ignore_lst:
             warnings.warn(
                 f"Cannot inspect object {func!r}, ignore list will not work.",
@@ -215,7 +215,9 @@ def filter_args(
             )
         return {"*": args, "**": dict(kwargs)}
 
-    matched = _match(func, _get_parameters(plain), args, kwargs)
+    matched = _match_simple(plain, args, kwargs)
+    if matched is None:
+        matched = _match(func, _get_parameters(plain), args, kwargs)
     for name in ignore_lst:
         if name not in matched:
             raise ValueError(
@@ -223,6 +225,45 @@ def filter_args(
                 f"{_describe(func)}; it has {', '.join(map(repr, matched)) or 'none'}."
             )
         del matched[name]
+    return matched
+
+
+def _match_simple(
+    func: types.FunctionType, args: list[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Match a call that fits a function without ``*args`` and ``**kwargs``.
+
+    None means to look closer: at other functions, and at what does not fit. It is
+    this that most cache hits pay for.
+    """
+    code = func.__code__
+    if func.__dict__ or code.co_flags & _TAKES_MORE or code.co_posonlyargcount:
+        return None
+    n_args, n_positional = len(args), code.co_argcount
+    names = code.co_varnames[: n_positional + code.co_kwonlyargcount]
+    if n_args > n_positional:
+        return None
+    matched = dict(zip(names, args, strict=False))
+    if kwargs:
+        not_given = names[n_args:]
+        for name, value in kwargs.items():
+            if name not in not_given:
+                return None
+            matched[name] = value
+    if len(matched) < len(names):
+        defaults = func.__defaults__ or ()
+        first_default = n_positional - len(defaults)
+        by_name = func.__kwdefaults__ or {}
+        for index in range(n_args, len(names)):
+            name = names[index]
+            if name in matched:
+                continue
+            if first_default <= index < n_positional:
+                matched[name] = defaults[index - first_default]
+            elif name in by_name:
+                matched[name] = by_name[name]
+            else:
+                return None
     return matched
 
 

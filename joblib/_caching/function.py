@@ -23,7 +23,7 @@ from .reports import (
     print_duration,
 )
 from .results import MemorizedResult, NotMemorizedResult
-from .store import CacheWarning
+from .store import CacheWarning, MissingItemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -304,8 +304,11 @@ class MemorizedFunc(Logger):
         ):
             try:
                 return self._load_item(call_id)
+            except MissingItemError:
+                pass
             except Exception:
-                # Asked only now: a hit pays for no question.
+                # Asked only now: a hit pays for no question. Other stores may raise
+                # what they like where there is nothing.
                 if self._store.contains_item(call_id):
                     self.warn(
                         describe_damage(self.func, self._store, call_id, args, kwargs)

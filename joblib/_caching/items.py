@@ -19,7 +19,7 @@ from ..disk import memstr_to_bytes
 from ..logger import format_time
 from .callers import user_stacklevel
 from .eviction import select_items_to_delete
-from .store import CacheItemInfo, CacheWarning
+from .store import CacheItemInfo, CacheWarning, MissingItemError
 from .writing import concurrency_safe_write
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class StoreBackendMixin:
         get_items: Callable[[], list[CacheItemInfo]]
 
     def _path(self, call_id: Sequence[str], *names: str) -> str:
-        return os.path.join(self.location or "", *call_id, *names)
+        # As os.path.join does it for such parts, in a fifth of the time.
+        return os.sep.join((self.location or os.curdir, *call_id, *names))
 
     # ------------------------------------------------------------------- outputs
     def load_item(
@@ -108,10 +109,7 @@ class StoreBackendMixin:
             # Asked only now: a hit pays for no question.
             if self._item_exists(filename):
                 raise
-            raise KeyError(
-                "Non-existing item (may have been cleared).\n"
-                f"File {filename} does not exist"
-            ) from error
+            raise MissingItemError(filename) from error
 
     def _print_loading(
         self,
@@ -189,14 +187,16 @@ class StoreBackendMixin:
     ) -> None:
         """Write one file of an entry, though its directory may be evicted meanwhile."""
         for attempt in range(1, _WRITE_ATTEMPTS + 1):
-            self.create_location(directory)
+            # Metadata follow an output: the directory is there, as a rule.
+            if attempt > 1 or name != METADATA_FILE:
+                self.create_location(directory)
             try:
                 self._concurrency_safe_write(
                     content, os.path.join(directory, name), write
                 )
                 return
             except FileNotFoundError:
-                if attempt == _WRITE_ATTEMPTS or self._item_exists(directory):
+                if attempt == _WRITE_ATTEMPTS:
                     raise
 
     def _concurrency_safe_write(

@@ -16,6 +16,19 @@ class CacheWarning(Warning):
     __module__ = "joblib._store_backends"
 
 
+class MissingItemError(KeyError):
+    """There is no such result: never stored, or removed since."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(
+            "Non-existing item (may have been cleared).\n"
+            f"File {filename} does not exist"
+        )
+
+    def __reduce__(self) -> tuple[type[KeyError], tuple[Any, ...]]:
+        return KeyError, self.args
+
+
 class CacheItemInfo(NamedTuple):
     """One stored result, as eviction sees it.
 

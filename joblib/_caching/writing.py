@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import uuid
@@ -9,6 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_numbers = itertools.count()
+_process_token: tuple[int, str] = (0, "")
+
+
+def unique_suffix() -> str:
+    """Return text that no other thread, process or machine returns.
+
+    Returns
+    -------
+    str
+        Usable in a file name.
+    """
+    global _process_token
+    pid = os.getpid()
+    if _process_token[0] != pid:  # the first time, or the first time after a fork
+        _process_token = (pid, uuid.uuid4().hex)
+    # The thread is for those who look for the owner of a file that was left behind.
+    return f"{_process_token[1]}-{pid}-{threading.get_ident()}-{next(_numbers)}"
 
 
 def concurrency_safe_write(
@@ -27,11 +47,9 @@ def concurrency_safe_write(
     Returns
     -------
     str
-        The temporary file, which the caller is to rename. Its name is used once: by no
-        other thread, process or machine.
+        The temporary file, which the caller is to rename.
     """
-    unique = f"{uuid.uuid4().hex}-{os.getpid()}-{threading.get_ident()}"
-    temporary = f"{filename}.{unique}"
+    temporary = f"{filename}.{unique_suffix()}"
     try:
         write_func(object_to_write, temporary)
     except BaseException:
