@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import io
 import pickle
 import traceback
 from collections.abc import Callable
@@ -61,7 +63,7 @@ class CapturedError:
         # be pickled, or can't be read back, must not take that message along.
         label = f"{type(self.error).__qualname__}: {self.error}"
         try:
-            data = pickle.dumps(self.error, pickle.HIGHEST_PROTOCOL)
+            data = _dumps(self.error)
             pickle.loads(data)
         except Exception:
             try:
@@ -72,6 +74,20 @@ class CapturedError:
                 data = b""
                 label = f"{label} (not picklable: {type(reason).__name__}: {reason})"
         return _rebuild, (data, label, self.text)
+
+
+def _dumps(error: BaseException) -> bytes:
+    # Packages such as tblib register reducers for exceptions that send the
+    # frames along: too much after a deep recursion, and here they go as text.
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {
+        kind: reducer
+        for kind, reducer in copyreg.dispatch_table.items()
+        if not issubclass(kind, BaseException)
+    }
+    pickler.dump(error)
+    return buffer.getvalue()
 
 
 def _rebuild(data: bytes, label: str, text: str) -> CapturedError:
