@@ -108,7 +108,7 @@ def main(scheduler=None):
         print(f"  {'yes' if holds else 'NO '}  {what}")
 
     if scheduler is None:
-        client = Client(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        client = Client(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     else:
         client = Client(scheduler)
     with client:

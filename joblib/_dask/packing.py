@@ -68,7 +68,7 @@ class Packed:
         return len(self._head) + sum(len(part) for part in self._buffers)
 
     def load(self) -> Any:
-        return pickle.loads(self._head, buffers=self._buffers)
+        return pickle.loads(self._head, buffers=map(_writeable, self._buffers))
 
     def __sizeof__(self) -> int:
         # what dask.sizeof goes by when a worker decides what to spill
@@ -95,6 +95,12 @@ class Parcel(Packed):
                 self._value = super().load()
                 self._loaded = True
             return self._value
+
+
+def _writeable(part: Any) -> Any:
+    # On some ways a buffer comes out read-only, and what is made of it would be,
+    # too. What was read-only in the first place is marked so in the pickle.
+    return bytearray(part) if memoryview(part).readonly else part
 
 
 def _portable(head: Any, buffers: list[Any], protocol: int) -> tuple[Any, list[Any]]:

@@ -18,7 +18,7 @@ LARGE = 200_000
 #: arguments from this many bytes on are sent to all workers at once, since each
 #: will need them and fetching them from one another would come later
 BROADCAST = 1_000_000
-#: how many objects that take no weak reference are kept to know them again
+#: how many objects that can't be held by weak reference are kept
 KEPT = 64
 
 _NEVER_LARGE = frozenset(
@@ -98,19 +98,22 @@ class Sharing:
     def take_out(self, items: list[Any]) -> tuple[list[Any], list[Any]]:
         """Return tasks with slots for their shared arguments, and the futures."""
         futures: list[Any] = []
-        slots: dict[int, Slot] = {}
+        # What is decided first holds for the whole batch: pickling sends an object
+        # once, and the tasks of a batch see one object where the caller had one.
+        decided: dict[int, Any] = {}
 
         def replace(value: Any) -> Any:
             if type(value) in _NEVER_LARGE:
                 return value
-            slot = slots.get(id(value))
-            if slot is None:
+            key = id(value)
+            if key not in decided:
                 future = self._future_of(value)
                 if future is None:
-                    return value
-                slot = slots[id(value)] = Slot(len(futures))
-                futures.append(future)
-            return slot
+                    decided[key] = value
+                else:
+                    decided[key] = Slot(len(futures))
+                    futures.append(future)
+            return decided[key]
 
         out = []
         for func, args, kwargs in items:
@@ -166,16 +169,22 @@ class Sharing:
 
     def _remember(self, value: Any, nbytes: int) -> _Seen:
         key = id(value)
-        try:
-            table = self._weak
-            owner = weakref.ref(value, lambda _: table.pop(key, None))
-        except TypeError:
-            seen = self._strong[key] = _Seen(value, nbytes)
-            if len(self._strong) > KEPT:
-                self._strong.popitem(last=False)
+        # A worker of this process would itself keep the object from going.
+        owner = None if self._in_process else self._weak_reference(value)
+        if owner is not None:
+            seen = self._weak[key] = _Seen(owner, nbytes)
             return seen
-        seen = self._weak[key] = _Seen(owner, nbytes)
+        seen = self._strong[key] = _Seen(value, nbytes)
+        if len(self._strong) > KEPT:
+            self._strong.popitem(last=False)
         return seen
+
+    def _weak_reference(self, value: Any) -> weakref.ref[Any] | None:
+        table, key = self._weak, id(value)
+        try:
+            return weakref.ref(value, lambda _: table.pop(key, None))
+        except TypeError:  # lists, strings and the like
+            return None
 
     def _scatter(self, value: Any, nbytes: int) -> Any:
         sent = value if self._in_process else Parcel.of(value)

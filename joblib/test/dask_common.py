@@ -1,0 +1,95 @@
+"""What the tests of the dask backend share: functions to run, and a few helpers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from contextlib import contextmanager
+
+import distributed
+
+SECONDS = 20.0  # that anything here may take at most
+
+
+def increment(x):
+    return x + 1
+
+
+def process_id(*_):
+    return os.getpid()
+
+
+def total(array, extra=0):
+    return float(array.sum()) + extra
+
+
+def fail(x):
+    raise KeyError(f"no {x}")
+
+
+def return_lock(x):
+    return threading.Lock()
+
+
+def end_process(*_):
+    os._exit(1)
+
+
+def hold(name, x):
+    """Say that the task has begun, and wait until the test lets it go on."""
+    distributed.Event(f"{name}-begun").set()
+    distributed.Event(f"{name}-go").wait(timeout=SECONDS)
+    return x
+
+
+def wait_until_begun(name, client):
+    assert distributed.Event(f"{name}-begun", client=client).wait(timeout=SECONDS)
+
+
+@contextmanager
+def small_cluster(**options):
+    """A cluster of one worker with one thread, unless `options` say otherwise."""
+    options = {"n_workers": 1, "threads_per_worker": 1, **options}
+    cluster = distributed.LocalCluster(
+        dashboard_address=":0", worker_dashboard_address=":0", **options
+    )
+    with cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+async def _drain(dask_scheduler):
+    async def wait():
+        while dask_scheduler.tasks:
+            await asyncio.sleep(0.005)
+
+    try:
+        await asyncio.wait_for(wait(), SECONDS)
+    except asyncio.TimeoutError:
+        pass
+    return [str(key) for key in dask_scheduler.tasks]
+
+
+def tasks_left(client):
+    """Return the scheduler's tasks, once there are none or time is up."""
+    return client.run_on_scheduler(_drain)
+
+
+def keys_seen(client):
+    """Return the keys of all tasks the scheduler remembers to have had."""
+
+    def keys(dask_scheduler):
+        return [str(entry[0]) for entry in dask_scheduler.transition_log]
+
+    return set(client.run_on_scheduler(keys))
+
+
+def pool_sizes(client):
+    """Return how many threads each worker has in its pool, and should have."""
+
+    def sizes(dask_worker):
+        return len(
+            dask_worker.executors["default"]._threads
+        ), dask_worker.state.nthreads
+
+    return list(client.run(sizes).values())
