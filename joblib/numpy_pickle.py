@@ -8,32 +8,24 @@ thus written from and read into their final place without a copy, and can be map
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import pickle
 
-from ._compress.registry import CODECS
 from ._persist import array_io
+from ._persist.abbreviation import around_the_shape
 from ._persist.arguments import parse_compress
-from ._persist.atomic import replacing
-from ._persist.failures import (
-    CorruptFileError,
-    TruncatedFileError,
-    explain_load_failure,
-)
-from ._persist.opening import opened_for_load
+from ._persist.failures import CorruptFileError, TruncatedFileError
+from ._persist.reading import read_object
 from ._persist.shortcuts import (
+    NestedUnpickler,
     ShortLoader,
     array_types,
-    dump_plain,
-    plain_pickle,
 )
+from ._persist.writing import write_to_file, write_to_path
 from .numpy_pickle_compat import (
     NDArrayWrapper,
     ZNDArrayWrapper,
     load_compatibility,
-    warn_of_old_file,
 )
 from .numpy_pickle_utils import (
     BUFFER_SIZE,
@@ -117,7 +109,7 @@ class NumpyArrayWrapper:
     def read_array(self, unpickler, ensure_native_byte_order):
         """Read the elements from the unpickler's file into a new array."""
         if self.dtype.hasobject:
-            return _NestedUnpickler(unpickler).load()
+            return NestedUnpickler(unpickler.file_handle, unpickler.find_class).load()
         if self._alignment is not None:
             array_io.skip_padding(unpickler.file_handle)
         array = array_io.read_elements(
@@ -164,17 +156,6 @@ def _numpy():
     import numpy as np
 
     return np
-
-
-class _NestedUnpickler(pickle.Unpickler):
-    """Reads an array of objects, under the rules of the unpickler around it."""
-
-    def __init__(self, around):
-        super().__init__(around.file_handle)
-        self._find_class = around.find_class
-
-    def find_class(self, module, name):
-        return self._find_class(module, name)
 
 
 class NumpyPickler(Pickler):
@@ -227,7 +208,10 @@ class NumpyPickler(Pickler):
             self.write(known[1])
         else:
             Pickler.save(self, wrapper)
-            self._learn(key, wrapper)
+            if self.proto >= 2:
+                known = around_the_shape(wrapper, self.memo, self.get)
+                if known is not None:
+                    self._described[key] = known
         self._end_frame()
         wrapper.write_array(array, self)
 
@@ -235,40 +219,6 @@ class NumpyPickler(Pickler):
         """Write out the frame of the pickle: it must not span what is no part of it."""
         if self.framer.current_frame is not None:
             self.framer.commit_frame(force=True)
-
-    def _learn(self, key, wrapper):
-        """Keep how the next array like this one is described."""
-        state = wrapper.__dict__
-        parts = [NumpyArrayWrapper, *state, key[0], key[1], wrapper.dtype]
-        if self.proto < 2 or any(id(part) not in self.memo for part in parts):
-            return
-
-        def recall(obj):
-            return self.get(self.memo[id(obj)][0])
-
-        def constant(value):
-            if value is None:
-                return pickle.NONE
-            if value is True or value is False:
-                return pickle.NEWTRUE if value else pickle.NEWFALSE
-            return pickle.BININT1 + bytes((value,))
-
-        names = {name: recall(name) for name in state}
-        before = [
-            recall(NumpyArrayWrapper),
-            pickle.EMPTY_TUPLE + pickle.NEWOBJ + pickle.EMPTY_DICT + pickle.MARK,
-            names["subclass"] + recall(key[0]),
-            names["shape"],
-        ]
-        after = [
-            names["order"] + recall(key[1]),
-            names["dtype"] + recall(wrapper.dtype),
-            names["allow_mmap"] + constant(wrapper.allow_mmap),
-            names["numpy_array_alignment_bytes"],
-            constant(wrapper.numpy_array_alignment_bytes),
-            pickle.SETITEMS + pickle.BUILD,
-        ]
-        self._described[key] = b"".join(before), b"".join(after)
 
 
 class NumpyUnpickler(Unpickler):
@@ -336,46 +286,6 @@ def _dump_at_length(value, file, protocol):
     NumpyPickler(file, protocol=protocol).dump(value)
 
 
-@contextlib.contextmanager
-def _encoder(file, compression):
-    """The file to pickle into: `file` itself, or a compressor in front of it."""
-    if compression is None:
-        yield file
-        return
-    method, level = compression
-    encoded = CODECS[method].compressor_file(file, compresslevel=level)
-    with contextlib.closing(encoded):
-        if not isinstance(encoded, io.IOBase):
-            yield encoded
-            return
-        # The pickler makes many small writes, which cost less here.
-        buffered = io.BufferedWriter(encoded, BUFFER_SIZE)
-        try:
-            yield buffered
-            buffered.flush()
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                buffered.detach()
-
-
-def _dump_to_path(value, path, compression, protocol):
-    with replacing(path) as file:
-        if file.seekable():
-            try:
-                with _encoder(file, compression) as target:
-                    dump_plain(value, target, protocol)
-                return
-            except (OSError, MemoryError):
-                raise
-            except Exception:
-                # An array; or an object that cannot be pickled, which is for the long
-                # way to say, in the words users know.
-                file.seek(0)
-                file.truncate()
-        with _encoder(file, compression) as target:
-            _dump_at_length(value, target, protocol)
-
-
 def dump(value, filename, compress=0, protocol=None):
     """Store a Python object in a file.
 
@@ -437,33 +347,10 @@ def dump(value, filename, compress=0, protocol=None):
     if protocol is None:
         protocol = pickle.DEFAULT_PROTOCOL
     if path is not None:
-        _dump_to_path(value, path, compression, protocol)
+        write_to_path(value, path, compression, protocol, _dump_at_length)
         return [path]
-    parts = plain_pickle(value, protocol)
-    with _encoder(filename, compression) as target:
-        if parts is None:
-            _dump_at_length(value, target, protocol)
-        else:
-            for part in parts:
-                target.write(part)
+    write_to_file(value, filename, compression, protocol, _dump_at_length)
     return None
-
-
-def _unpickle(fobj, ensure_native_byte_order, filename="", mmap_mode=None):
-    """Load an object from an open, decompressed file."""
-    unpickler = _ShortUnpickler(
-        filename, fobj, ensure_native_byte_order, mmap_mode=mmap_mode
-    )
-    try:
-        obj = unpickler.load()
-    except Exception as exc:
-        failure = explain_load_failure(exc, filename or f"the file object {fobj!r}")
-        if failure is exc:
-            raise
-        raise failure from exc
-    if unpickler.compat_mode:
-        warn_of_old_file(filename)
-    return obj
 
 
 def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
@@ -516,28 +403,19 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
             "Native byte ordering can only be enforced if 'mmap_mode' parameter "
             f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
         )
+
+    def make_unpickler(name, file, mode):
+        return _ShortUnpickler(name, file, ensure_native_byte_order, mmap_mode=mode)
+
     if hasattr(filename, "read"):
         name = getattr(filename, "name", "")
-        name = name if isinstance(name, str) else ""
-        return _load_open(filename, name, mmap_mode, ensure_native_byte_order, False)
+        if not isinstance(name, str):
+            name = ""  # the number of a descriptor
+        return read_object(
+            filename, name, mmap_mode, make_unpickler, load_compatibility, False
+        )
     path = os.fspath(filename)
     with open(path, "rb", buffering=BUFFER_SIZE) as file:
-        return _load_open(file, path, mmap_mode, ensure_native_byte_order, True)
-
-
-def _load_open(file, name, mmap_mode, ensure_native_byte_order, to_the_end):
-    with opened_for_load(file, name, mmap_mode) as (source, mode):
-        if isinstance(source, str):
-            return load_compatibility(source)
-        obj = _unpickle(source, ensure_native_byte_order, name, mode)
-        if to_the_end and source is not file:
-            _check_ending(source, name)
-        return obj
-
-
-def _check_ending(source, name):
-    """Let the decompressor see the end of its stream, and what it checks there."""
-    try:
-        source.read(1)
-    except Exception as exc:
-        raise explain_load_failure(exc, name) from exc
+        return read_object(
+            file, path, mmap_mode, make_unpickler, load_compatibility, True
+        )

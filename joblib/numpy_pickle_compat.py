@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import warnings
 import zlib
 
 from ._compress.codecs import ZFILE_PREFIX as _ZFILE_PREFIX
@@ -154,16 +153,6 @@ class ZipNumpyUnpickler(Unpickler):
             self.stack[-1] = built.read(self)
 
     dispatch = {**Unpickler.dispatch, pickle.BUILD[0]: load_build}
-
-
-def warn_of_old_file(filename, stacklevel=4):
-    """Warn that `filename` should be written anew."""
-    warnings.warn(
-        f"The file '{filename}' has been generated with a joblib version less than "
-        "0.10. Please regenerate this pickle file.",
-        DeprecationWarning,
-        stacklevel=stacklevel,
-    )
 
 
 def load_compatibility(filename):

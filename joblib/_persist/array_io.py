@@ -168,7 +168,7 @@ def map_elements(
             "not aligned in memory, and compiled code that takes alignment for granted "
             "may end in a segmentation fault. The file was written by joblib < 1.2: "
             "dump the object again to align its arrays.",
-            stacklevel=2,
+            stacklevel=10,
         )
     return mapped
 

@@ -34,6 +34,16 @@ def _mapping_refused(fileobj: Any, name: str, mode: str, compressed: bool) -> st
     return f'"{fileobj!r}" is not a raw file, mmap_mode "{mode}" flag will be ignored.'
 
 
+def warn_of_old_file(filename: str, stacklevel: int) -> None:
+    """Warn that `filename` should be written anew."""
+    warnings.warn(
+        f"The file '{filename}' has been generated with a joblib version less than "
+        "0.10. Please regenerate this pickle file.",
+        DeprecationWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
 @contextlib.contextmanager
 def opened_for_load(
     fileobj: Any, filename: str, mmap_mode: str | None = None
@@ -59,19 +69,13 @@ def opened_for_load(
     """
     method = detect_method(fileobj)
     if method == COMPAT:
-        # These have always been loaded with this warning alone.
-        warnings.warn(
-            f"The file '{filename}' has been generated with a joblib version less "
-            "than 0.10. Please regenerate this pickle file.",
-            DeprecationWarning,
-            stacklevel=4,
-        )
+        warn_of_old_file(filename, stacklevel=5)
         yield filename, mmap_mode
         return
     compressed = method != NOT_COMPRESSED
     if mmap_mode is not None and (compressed or not is_raw_file(fileobj)):
         message = _mapping_refused(fileobj, filename, mmap_mode, compressed)
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, stacklevel=5)
         mmap_mode = None
     if not compressed:
         yield fileobj, mmap_mode

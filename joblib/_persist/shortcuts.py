@@ -222,3 +222,22 @@ class ShortLoader(pickle.Unpickler):
         if not isinstance(pid, self._stand_ins):
             raise CorruptFileError(f"a reference to an outside object, {pid!r}")
         return self._read_array(pid)
+
+
+class NestedUnpickler(pickle.Unpickler):
+    """Reads an array of objects, a pickle of its own inside the file.
+
+    Parameters
+    ----------
+    file : file object
+        The file, at the nested pickle.
+    find_class : callable
+        That of the unpickler around it, whose rules hold here too.
+    """
+
+    def __init__(self, file: Any, find_class: Any) -> None:
+        super().__init__(file)
+        self._find_class = find_class
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._find_class(module, name)
