@@ -12,7 +12,7 @@ _OFF = frozenset({"0", "false", "no", "off"})
 
 def _semaphores_work() -> bool:
     """Make one named semaphore: some sandboxes have the module but refuse this."""
-    from _multiprocessing import SemLock
+    from _multiprocessing import SemLock  # type: ignore[import-not-found]
 
     for attempt in range(100):
         name = f"/joblib-{os.getpid()}-{attempt}"

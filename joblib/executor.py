@@ -127,5 +127,5 @@ class _TestingMemmappingExecutor(MemmappingExecutor):
         future.get = future.result
         return future
 
-    def map(self, f: Callable[..., Any], *args: Any) -> list[Any]:  # type: ignore[override]
+    def map(self, f: Callable[..., Any], *args: Any) -> list[Any]:
         return list(super().map(f, *args))

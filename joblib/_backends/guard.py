@@ -9,13 +9,14 @@ when a worker dies or the pool is ended, and ending takes bounded time.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
-from multiprocessing.pool import TERMINATE  # type: ignore[attr-defined]
+from multiprocessing.pool import TERMINATE
 from typing import Any
 
 from .transport import Parcel, deliver
@@ -44,8 +45,14 @@ class Delivery:
         self.payload, self.error = payload, error
         self.parcel.release()
         callback, self._callback = self._callback, None
-        if callback is not None:
+        if callback is None:
+            return
+        try:
             callback(self)
+        except Exception:
+            # This is a thread of the pool, which would end here, and with it
+            # the callbacks of all others.
+            sys.excepthook(*sys.exc_info())
 
 
 def describe_exit(code: int | None) -> str:

@@ -97,8 +97,9 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         parcel = self._transport.pack(func)
         try:
             future = self._workers.submit(deliver, parcel)
-        except RuntimeError as error:
-            # the executor is broken, or was shut down by another call
+        except Exception as error:
+            # The executor is broken, or was shut down by another call, or can't
+            # start its workers: all the same to those who wait for the batch.
             future = _Handle()
             future.set_exception(error)
         future.joblib_parcel = parcel

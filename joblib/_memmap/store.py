@@ -6,13 +6,16 @@ import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from .arraymap import WeakArrayKeyMap
 from .folders import FILE_PERMISSIONS
 from .views import Reduced, open_contiguous
+
+#: about as many bytes of a strided array are copied at a time
+COPY_BYTES = 16_000_000
 
 
 class Dump:
@@ -83,8 +86,8 @@ class ArrayStore:
         )
         try:
             with os.fdopen(descriptor, "wb") as file:
-                # `tofile` writes in C order
-                (array.T if _is_fortran(array) else array).tofile(file)
+                for part in _contiguous_parts(array):
+                    part.tofile(file)
         except OSError as error:
             os.unlink(path)
             raise OSError(
@@ -131,6 +134,20 @@ class ArrayStore:
         """Write no more, as the folder is about to go."""
         with self._lock:
             self._closed = True
+
+
+def _contiguous_parts(array: Any) -> Iterator[Any]:
+    """Yield contiguous arrays that hold the elements of `array` in memory order."""
+    if array.flags.c_contiguous:
+        yield array
+    elif array.flags.f_contiguous:
+        yield array.T  # the same bytes; `tofile` writes in C order
+    else:
+        # copied piece by piece: `tofile` would write one element at a time, and
+        # a copy of the whole would need the memory twice
+        rows = max(COPY_BYTES * len(array) // array.nbytes, 1)
+        for start in range(0, len(array), rows):
+            yield array[start : start + rows].copy(order="C")
 
 
 def _is_fortran(array: Any) -> bool:

@@ -86,7 +86,7 @@ def reduce_mapped(array: Any, backing: Any) -> Reduced | None:
 
 
 def open_contiguous(
-    filename: str, mode: str, offset: int, dtype: Any, shape: Any, order: str
+    filename: str, mode: Any, offset: int, dtype: Any, shape: Any, order: Any
 ) -> Any:
     """Map a contiguous array: `offset` is in bytes from the start of the file."""
     import numpy as np
@@ -98,7 +98,7 @@ def open_contiguous(
 
 def open_strided(
     filename: str,
-    mode: str,
+    mode: Any,
     offset: int,
     n_bytes: int,
     dtype: Any,
