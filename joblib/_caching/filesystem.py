@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..backports import concurrency_safe_rename
 from ..disk import delete_folder, mkdirp
 from .callers import user_stacklevel
-from .items import CODE_FILE, OUTPUT_FILE, StoreBackendMixin
+from .items import CODE_FILE, METADATA_FILE, OUTPUT_FILE, StoreBackendMixin
 from .store import CacheItemInfo, MissingItemError, StoreBackendBase
 from .writing import unique_suffix
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ENTRY_NAME = re.compile(r"[0-9a-f]{32,}")
 _REMOVED_PREFIX = ".removed-"
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _SMALL = 32 * 1024  # bytes
 # In a file with arrays these follow the pickle, and the pickle names the class that
 # reads them.
@@ -43,8 +44,9 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
     def clear_location(self, location: str) -> None:
         """Remove a location, at once for all who look.
 
-        It gets another name first: who reads a file of it goes on reading, who writes
-        into it notices, and nobody finds an entry that is half gone.
+        A tree gets another name first, an entry loses its output first: who reads a
+        file of it goes on reading, who writes into it notices, and nobody finds
+        something that is half gone.
 
         Raises
         ------
@@ -67,9 +69,8 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
         try:
             os.mkdir(location)
         except OSError:
-            mkdirp(
-                location
-            )  # it is there, its parents are not, or it says what is wrong
+            # It is there, or its parents are not, or this says what is wrong.
+            mkdirp(location)
 
     def load_item(
         self,
@@ -109,6 +110,20 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
                 except (pickle.UnpicklingError, EOFError):
                     pass  # damaged: what is below says how
         return super().load_item(call_id, verbose, timestamp, metadata)
+
+    def _write_bytes(self, content: bytes, filename: str) -> None:
+        if self._open_item is not open or len(content) > _SMALL:
+            super()._write_bytes(content, filename)
+            return
+        descriptor = os.open(filename, _CREATE, 0o666)
+        try:
+            written = os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+        if written < len(
+            content
+        ):  # a full disk takes what it can, and says so next time
+            super()._write_bytes(content, filename)
 
     def get_items(self) -> list[CacheItemInfo]:
         """List all results, with the time that the file system holds for each."""
@@ -192,13 +207,17 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
 
 
 def _remove(location: str) -> None:
-    parent, name = os.path.split(os.path.abspath(location))
+    """Remove a directory, at once for all who look; nothing there is no error."""
+    location = location.rstrip(os.sep)
+    parent, _, name = location.rpartition(os.sep)
     if os.path.islink(location):
         os.unlink(location)  # what it points to is not ours
-        return
-    removed = location
-    if not name.startswith(_REMOVED_PREFIX):
-        removed = os.path.join(parent, _REMOVED_PREFIX + unique_suffix())
+    elif _ENTRY_NAME.fullmatch(name):
+        _remove_entry(location)
+    elif name.startswith(_REMOVED_PREFIX):
+        shutil.rmtree(location, ignore_errors=True)
+    else:
+        removed = os.path.join(parent or os.curdir, _REMOVED_PREFIX + unique_suffix())
         try:
             os.rename(location, removed)
         except FileNotFoundError:
@@ -208,7 +227,24 @@ def _remove(location: str) -> None:
             # which says what the matter is.
             delete_folder(location)
             return
-    shutil.rmtree(removed, ignore_errors=True)  # what is left, eviction sweeps up
+        shutil.rmtree(removed, ignore_errors=True)  # eviction sweeps up what is left
+
+
+def _remove_entry(location: str) -> None:
+    """Remove an entry: gone with its output, whatever else is still there then."""
+    for name in (OUTPUT_FILE, METADATA_FILE):
+        try:
+            os.unlink(f"{location}{os.sep}{name}")
+        except FileNotFoundError:
+            pass
+    try:
+        os.rmdir(location)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        # Left behind by a writer that was killed, or just being written: that writer
+        # notices, and starts again.
+        delete_folder(location)
 
 
 def _is_entry(entry: os.DirEntry[str]) -> bool:

@@ -199,6 +199,10 @@ class StoreBackendMixin:
                 if attempt == _WRITE_ATTEMPTS:
                     raise
 
+    def _write_bytes(self, content: bytes, filename: str) -> None:
+        with self._open_item(filename, "wb") as stream:
+            stream.write(content)
+
     def _concurrency_safe_write(
         self, to_write: Any, filename: str, write_func: Callable[[Any, str], None]
     ) -> None:
@@ -250,15 +254,10 @@ class StoreBackendMixin:
 
     def store_metadata(self, call_id: Sequence[str], metadata: dict[str, Any]) -> None:
         """Write the metadata of a call; warn where that is not possible."""
-
-        def write(content: bytes, filename: str) -> None:
-            with self._open_item(filename, "wb") as stream:
-                stream.write(content)
-
         directory = self._path(call_id)
         try:
             content = json.dumps(metadata).encode("utf-8")
-            self._write_entry_file(content, directory, METADATA_FILE, write)
+            self._write_entry_file(content, directory, METADATA_FILE, self._write_bytes)
         except Exception as error:
             warnings.warn(
                 f"Unable to store the metadata of the cache entry {directory}: {error}.",
@@ -291,14 +290,8 @@ class StoreBackendMixin:
         if func_code is None:
             self.create_location(directory)
             return
-
-        def write(content: bytes, filename: str) -> None:
-            with self._open_item(filename, "wb") as stream:
-                stream.write(content)
-
-        self._write_entry_file(
-            func_code.encode("utf-8", "surrogateescape"), directory, CODE_FILE, write
-        )
+        content = func_code.encode("utf-8", "surrogateescape")
+        self._write_entry_file(content, directory, CODE_FILE, self._write_bytes)
         _codes_written[directory] = _codes_written.get(directory, 0) + 1
 
     def get_cached_func_code(self, call_id: Sequence[str]) -> str:
