@@ -178,21 +178,3 @@ def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> Non
         ) from error
     finally:
         probe.cancel()
-
-
-def current_task_key() -> Any:
-    """Return the key of the dask task that this thread runs, or None."""
-    from distributed.utils import thread_state  # type: ignore[attr-defined]
-
-    return getattr(thread_state, "key", None)
-
-
-def set_task_key(key: Any) -> None:
-    """Submit from this thread in the name of a task.
-
-    dask runs the tasks that a task has started before new ones like itself.
-    """
-    if key is not None:
-        from distributed.utils import thread_state  # type: ignore[attr-defined]
-
-        thread_state.key = key

@@ -17,16 +17,18 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from pickle import PicklingError
 from typing import Any
 
-from .clients import CLOSED, current_task_key, set_task_key
+from .clients import CLOSED
 from .collecting import Collector, Lost
 from .naming import key_for
 from .packing import Packed, explain_batch
+from .parents import current_task
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 
-#: seconds between two looks at whether the client still lives
+#: seconds between two looks at whether there is anybody left to work for
 HEARTBEAT = 0.5
 #: at most about this many bytes of batches go out in one message
 MESSAGE = 4_000_000
@@ -85,7 +87,7 @@ class Courier(threading.Thread):
         self._in_process = in_process
         # It acts for the task that made it: dask has to see it on that worker.
         self._context = contextvars.copy_context()
-        self._task_key = current_task_key()
+        self._parent = current_task()
         self._collector = Collector(client, self._deliver)
         self._condition = threading.Condition()
         # all below under the condition
@@ -156,7 +158,8 @@ class Courier(threading.Thread):
 
     def _serve(self) -> None:
         try:
-            set_task_key(self._task_key)
+            if self._parent is not None:
+                self._parent.speak_for_it()
             while self._turn():
                 pass
         except BaseException as error:  # whoever waits has to hear of it
@@ -173,6 +176,8 @@ class Courier(threading.Thread):
             arrived, self._arrived = self._arrived, []
         if not timely and self._client.status in CLOSED:
             self.abort(RuntimeError("The dask client was closed."))
+        elif self._parent is not None and self._parent.is_called_off():
+            self.abort(RuntimeError("The task that made the call was cancelled."))
         for shipment, out in arrived:
             self._settle(shipment, out)
         if self._error is not None:
@@ -295,6 +300,8 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
     if isinstance(error, TaskFailure):
         return error.captured.raised()
     name = batch.name() if hasattr(batch, "name") else repr(batch)
+    if isinstance(error, PicklingError):
+        return error  # it has said all that
     if not lost.cancelled:
         if sys.version_info >= (3, 11):
             error.add_note(f"This ended a batch of calls of the function {name!r}.")

@@ -117,6 +117,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.packing",
         "_dask.remote",
         "_dask.slots",
+        "_dask.parents",
         "_dask.clients",
         "_dask.collecting",
         "_dask.sharing",
