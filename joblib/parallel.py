@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._backends.base import FallbackToBackend, ParallelBackendBase
 from ._cpu import cpu_count
 from ._engine.batch import BatchedCalls, Plan, delayed
+from ._engine.claims import claim, release
 from ._engine.config import parallel_backend, parallel_config
 from ._engine.context import DEFAULTS as default_parallel_config
 from ._engine.context import (
@@ -420,16 +422,19 @@ class Parallel(Logger):
     # --------------------------------------------------------------- backend
     def _initialize_backend(self) -> int:
         """Have the backend made ready; return the effective number of jobs."""
+        self._backend = claim(self._backend, self)
         try:
             n_jobs: int = self._backend.configure(
                 n_jobs=self.n_jobs, parallel=self, **self._backend_kwargs
             )
         except FallbackToBackend as fallback:
+            release(self._backend, self)
             self._backend = fallback.backend
             return self._initialize_backend()
+        except BaseException:
+            release(self._backend, self)
+            raise
         if self.timeout is not None and not self._backend.supports_timeout:
-            import warnings
-
             warnings.warn(
                 f"The backend class {type(self._backend).__name__!r} does not support "
                 f"timeout. You have set 'timeout={self.timeout}' in Parallel but the "
@@ -438,6 +443,13 @@ class Parallel(Logger):
                 stacklevel=2,
             )
         return n_jobs
+
+    def _give_back(self, backend: Any) -> None:
+        """Let go of the workers, and of the backend."""
+        try:
+            backend.terminate()
+        finally:
+            release(backend, self)
 
     def _effective_n_jobs(self) -> int:
         n_jobs: int = self._backend.effective_n_jobs(self.n_jobs)
@@ -456,11 +468,11 @@ class Parallel(Logger):
         self._managed_backend = False
         run = self._run
         try:
-            if run is not None and run.active:
+            if run is not None and not run.ended:
                 warn_early_exit(run)
                 run.end()
         finally:
-            self._backend.terminate()
+            self._give_back(self._backend)
 
     # ---------------------------------------------------------------- a call
     def __call__(self, iterable: Iterable[Any]) -> Any:
@@ -484,8 +496,10 @@ class Parallel(Logger):
         if not self._gate.acquire(blocking=False):
             raise RuntimeError(_ALREADY_RUNNING)
         try:
-            if self._run is not None and self._run.active:
-                raise RuntimeError(_ALREADY_RUNNING)
+            if self._run is not None:
+                if not self._run.ended:
+                    raise RuntimeError(_ALREADY_RUNNING)
+                self._run.wait_until_over()
             run, inline_size = self._make_run(iterable)
             self._run = run
         finally:
@@ -514,6 +528,8 @@ class Parallel(Logger):
         n_jobs = self._effective_n_jobs() if managed else self._initialize_backend()
         backend = self._backend
         if n_jobs == 0:
+            if not managed:
+                self._give_back(backend)
             raise RuntimeError(
                 f"{type(backend).__name__} has no active worker. Start one, or use "
                 "another backend."
@@ -522,7 +538,7 @@ class Parallel(Logger):
             return self._make_configured_run(iter_or_error, iterable, n_jobs, managed)
         except BaseException:
             if not managed:
-                backend.terminate()
+                self._give_back(backend)
             raise
 
     def _make_configured_run(

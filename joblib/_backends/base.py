@@ -16,6 +16,7 @@ here as a method that does nothing: the engine never probes for one.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import warnings
@@ -78,6 +79,9 @@ class ParallelBackendBase(metaclass=ABCMeta):
     #: a call whose effective n_jobs is 1 runs in the calling thread; False for
     #: a backend whose one worker is elsewhere and is what the user asked for
     runs_single_job_inline: ClassVar[bool] = True
+
+    #: names of the attributes that belong to the call being served, for `sibling`
+    _of_one_call: ClassVar[tuple[str, ...]] = ()
 
     # class-level defaults, for subclasses that do not call our __init__
     nesting_level: int | None = None
@@ -142,6 +146,22 @@ class ParallelBackendBase(metaclass=ABCMeta):
         """
         self.parallel = parallel
         return self.effective_n_jobs(n_jobs)
+
+    def sibling(self) -> ParallelBackendBase:
+        """Return what serves a call that begins while this object serves another.
+
+        A context's backend is shared by the calls made within it, some of them
+        at the same time: from several threads, or while a generator of results
+        goes on. On the C of the second call; must not disturb the first. Left
+        out: this very object, or a copy without the attributes that
+        `_of_one_call` names, if it names any.
+        """
+        if not self._of_one_call:
+            return self
+        other = copy.copy(self)
+        for name in self._of_one_call:
+            other.__dict__.pop(name, None)
+        return other
 
     def start_call(self) -> None:
         """Called on C before the first `submit` of a call. Left out: nothing."""

@@ -29,6 +29,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True
 
+    _of_one_call = ("_workers", "_transport", "_restart", "parallel")
+
     _workers: Any = None
     _transport: Transport | None = None
     _restart: Callable[[], None] | None = None

@@ -45,6 +45,8 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
     supports_retrieve_callback = True
     supports_return_generator = False
 
+    _of_one_call = ("_pool", "_guard", "_transport", "_arrays", "_restart", "parallel")
+
     _guard: PoolGuard | None = None
     _transport: Transport | None = None
     _arrays: CallArrays | None = None

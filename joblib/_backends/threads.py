@@ -27,6 +27,28 @@ class Failed:
         self.error = error
 
 
+class Result:
+    """A batch's outcome, to be fetched: for backends without retrieve callback."""
+
+    def __init__(self, callback: Callable[[Any], Any]) -> None:
+        self._callback = callback
+        self._done = threading.Event()
+        self._out: Any = None
+
+    def __call__(self, out: Any) -> None:
+        self._out = out
+        self._done.set()
+        self._callback(out)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait at most `timeout` seconds; return the results or raise the error."""
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"A batch was not done within {timeout} seconds.")
+        if type(self._out) is Failed:
+            raise self._out.error
+        return self._out
+
+
 class CancelledBatch(Exception):
     """Outcome of a batch that was taken off the queue unrun."""
 
@@ -143,6 +165,8 @@ class ThreadingBackend(ParallelBackendBase):
     uses_threads = True
     supports_sharedmem = True
 
+    _of_one_call = ("_pool", "_n_jobs", "parallel")
+
     _pool: Team | None = None
     _n_jobs: int = 1
 
@@ -178,14 +202,18 @@ class ThreadingBackend(ParallelBackendBase):
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
-    ) -> None:
+    ) -> Result | None:
+        result = None
+        if callback is None or not self.supports_retrieve_callback:
+            callback = result = Result(callback or _ignore)
         team = self._pool
         if team is None:  # a late batch of a call that has ended
-            (callback or _ignore)(Failed(CancelledBatch("The call has ended.")))
+            callback(Failed(CancelledBatch("The call has ended.")))
         else:
-            team.put((func, callback or _ignore))
+            team.put((func, callback))
             if team.attention:
                 team.attend()
+        return result
 
     def retrieve_result_callback(self, out: Any) -> Any:
         if type(out) is Failed:

@@ -246,9 +246,7 @@ class BatchedCalls:
 
     def with_items(self, items: list[Task]) -> BatchedCalls:
         """Return a batch of the same call that holds other tasks."""
-        return type(self)(
-            items, self._plan, self._reducer_callback, self._pickle_cache
-        )
+        return type(self)(items, self._plan, self._reducer_callback, self._pickle_cache)
 
     def name(self) -> str:
         """Return the name of the first task's function."""

@@ -172,7 +172,8 @@ class Run:
         self.lock = threading.Lock()
         self.condition = threading.Condition(self.lock)
         self.is_inline = False
-        self._ended = False
+        self.ended = False  # `end` has begun
+        self.over = False  # `end` has ended
         self._make_job = make_job
         self._dispatch = dispatch or self.dispatch_one
         self._batch_size = batch_size
@@ -213,9 +214,9 @@ class Run:
     def end(self) -> None:
         """Stop what is left of the call and give the workers back; once."""
         with self.lock:
-            if self._ended:
+            if self.ended:
                 return
-            self._ended = True
+            self.ended = True
             self._move(State.ABORTING)
             given_up = self._move(State.ABORTED)
             self.jobs.clear()
@@ -228,8 +229,19 @@ class Run:
             try:
                 self.backend.stop_call()
             finally:
-                if not self.managed:
-                    self.backend.terminate()
+                try:
+                    if not self.managed:
+                        self.parallel._give_back(self.backend)
+                finally:
+                    with self.lock:
+                        self.over = True
+                        self.condition.notify_all()
+
+    def wait_until_over(self) -> None:
+        """Wait for `end`, which another thread may be about."""
+        with self.lock:
+            while not self.over:
+                self.condition.wait()
 
     def wake(self) -> None:
         """Have the caller look again."""
@@ -344,9 +356,7 @@ class Run:
                         self.pending.pop(job, None)
                 awaited = self.awaited
                 if awaited is not None and (
-                    awaited is job
-                    or awaited is ANY
-                    or self.drained()
+                    awaited is job or awaited is ANY or self.drained()
                 ):
                     self.condition.notify()
             self.backend.batch_completed(

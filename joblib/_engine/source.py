@@ -87,9 +87,7 @@ class Source:
         How many tasks `take` may give out until `release`.
     """
 
-    def __init__(
-        self, iterable: Iterable[Any], n_jobs: int, limit: int | None
-    ) -> None:
+    def __init__(self, iterable: Iterable[Any], n_jobs: int, limit: int | None) -> None:
         self.lock = threading.Lock()
         self.exhausted = False
         self.iterator = iter(iterable)
