@@ -126,6 +126,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask",
     ],
     "6 engine": [
+        "_engine.claims",
         "_engine.source",
         "_engine.run",
         "_engine.retrieval",
