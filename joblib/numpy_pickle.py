@@ -50,8 +50,8 @@ Pickler = pickle._Pickler
 Unpickler = pickle._Unpickler
 
 NUMPY_ARRAY_ALIGNMENT_BYTES = array_io.ALIGNMENT_BYTES
-_MMAP_MODES = (None, "r+", "r", "w+", "c", "readonly", "readwrite", "write")
-_MMAP_MODES += ("copyonwrite",)
+_MMAP_MODES = (None, "r+", "r", "w+", "c")
+_MMAP_MODES += ("readonly", "copyonwrite", "readwrite", "write")
 
 
 class NumpyArrayWrapper:
