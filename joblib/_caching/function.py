@@ -357,13 +357,15 @@ class MemorizedFunc(Logger):
     ) -> tuple[Any, dict[str, Any]]:
         """Store a new result and what is known of the call."""
         start = time.perf_counter()
-        may_store = self._may_store()
-        if may_store:
-            self._store.dump_item(call_id, output, verbose=self._verbose)
+        stored = self._may_store()
+        if stored:
+            # A store of others may say nothing.
+            dumped = self._store.dump_item(call_id, output, verbose=self._verbose)
+            stored = dumped is not False
         noting = time.perf_counter()
         arguments = filter_args(self.func, self.ignore, args, kwargs)
         metadata = make_metadata(arguments, duration)
-        if may_store:
+        if stored:
             self._store.store_metadata(call_id, metadata)
             if not self._may_store():
                 # Another version of the code took the place over at this very moment:

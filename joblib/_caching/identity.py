@@ -125,6 +125,13 @@ def needs_more_key(func: Any) -> bool:
     )
 
 
+def has_code_in_key(func: Any) -> bool:
+    """Tell whether the code itself belongs to the keys of a function."""
+    if isinstance(func, functools.partial):
+        return has_code_in_key(func.func)
+    return getattr(func, "__name__", None) == _LAMBDA
+
+
 def more_key(func: Any) -> dict[str, Any]:
     """Collect what belongs to the keys of a function besides the arguments.
 

@@ -129,7 +129,7 @@ class StoreBackendMixin:
         origin = "..." if verbose < 10 else f" from {self._path(call_id)}"
         print(f"[Memory]{lapse}: Loading {call}{origin}")
 
-    def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> None:
+    def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> bool:
         """Store a result; warn where that is not possible.
 
         Parameters
@@ -140,6 +140,11 @@ class StoreBackendMixin:
             The result.
         verbose : int, default=1
             Above 10, print where it is stored.
+
+        Returns
+        -------
+        bool
+            Whether it is stored now.
 
         Warns
         -----
@@ -169,6 +174,7 @@ class StoreBackendMixin:
                 FutureWarning,
                 stacklevel=user_stacklevel(),
             )
+            return False
         except Exception as error:
             warnings.warn(
                 f"Unable to cache to disk, in {directory}: {type(error).__name__}: "
@@ -177,6 +183,8 @@ class StoreBackendMixin:
                 CacheWarning,
                 stacklevel=user_stacklevel(),
             )
+            return False
+        return True
 
     def _write_entry_file(
         self,

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..func_inspect import get_func_name
 from .callers import user_stacklevel
-from .identity import CodeInfo, needs_more_key
+from .identity import CodeInfo, has_code_in_key
 from .store import CacheWarning
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
         )
     else:
         _warn_of_collision(func, code_info, stored_code, stored_line)
-    if _same_code(stored_code, code_info) or needs_more_key(func):
+    if _same_code(stored_code, code_info) or has_code_in_key(func):
         return write_code(func, store, func_id, code_info)
     try:
         store.clear_path([func_id])
@@ -246,7 +246,7 @@ def _warn_of_collision(
     if source_file is None or first_line == -1 or stored_line == -1:
         return
     if _stands_in_file(source_file, stored_code, stored_line):
-        if needs_more_key(func):
+        if has_code_in_key(func):
             consequence = "Their results are kept apart."
         elif _same_code(stored_code, code_info):
             consequence = "They compute the same, and share their results."
