@@ -363,6 +363,8 @@ class Parallel(Logger):
         }
         self._add_process_context()
 
+        #: backends that handed the calls on; their task wrappers still hold
+        self._declined: list[Any] = []
         self._managed_backend = False
         self._run: Run | None = None
         self._gate = threading.Lock()
@@ -429,6 +431,7 @@ class Parallel(Logger):
             )
         except FallbackToBackend as fallback:
             release(self._backend, self)
+            self._declined.append(self._backend)
             self._backend = fallback.backend
             return self._initialize_backend()
         except BaseException:
@@ -551,7 +554,7 @@ class Parallel(Logger):
         plan = Plan(
             None if runs_inline else backend.get_nested_backend(),
             current().get(WRAPPERS, ()),
-            backend.wrap_task(),
+            [b.wrap_task() for b in (*self._declined, backend)],
         )
         limit = None if runs_inline else initial_tasks(self.pre_dispatch, n_jobs)
         self.n_tasks = len(iterable) if hasattr(iterable, "__len__") else None

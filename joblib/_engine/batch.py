@@ -47,7 +47,7 @@ class delayed:  # noqa: N801 - used as a function everywhere
     # A class and not a closure: made once a task, it has to cost next to
     # nothing, and still shows the name and docstring of what it wraps.
     __slots__ = ("__wrapped__",)
-    __doc__ = _DocOfWrapped()  # type: ignore[assignment]
+    __doc__ = _DocOfWrapped()
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__wrapped__ = function
@@ -157,8 +157,8 @@ class Plan:
         give the backend alone.
     user_wrappers : tuple of callable
         The user's task wrappers, which hold for nested calls as well.
-    own_wrapper : callable, optional
-        The backend's, inside of them.
+    own_wrappers : iterable of callable or None
+        The backend's, inside of them; None stands for none.
     """
 
     __slots__ = ("backend", "n_jobs", "user_wrappers", "wrappers", "config")
@@ -167,13 +167,12 @@ class Plan:
         self,
         nested: Any,
         user_wrappers: tuple[Any, ...] = (),
-        own_wrapper: Any = None,
+        own_wrappers: Iterable[Any] = (),
     ) -> None:
         pair = nested if isinstance(nested, tuple) else (nested, None)
         self.backend, self.n_jobs = pair
         self.user_wrappers = user_wrappers
-        own = () if own_wrapper is None else (own_wrapper,)
-        self.wrappers = (*user_wrappers, *own)
+        self.wrappers = (*user_wrappers, *(w for w in own_wrappers if w is not None))
         self.config = self.over(DEFAULTS)
 
     def over(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +185,7 @@ class Plan:
     def __reduce__(self) -> tuple[Any, ...]:
         own = self.wrappers[len(self.user_wrappers) :]
         pair = (self.backend, self.n_jobs)
-        return Plan, (pair, self.user_wrappers, *own)
+        return Plan, (pair, self.user_wrappers, own)
 
 
 class BatchedCalls:
@@ -238,7 +237,7 @@ class BatchedCalls:
         return self._plan.backend
 
     @property
-    def _n_jobs(self) -> int | None:
+    def _n_jobs(self) -> Any:
         return self._plan.n_jobs
 
     def __len__(self) -> int:

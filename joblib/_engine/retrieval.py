@@ -136,9 +136,10 @@ def _ordered(run: Run) -> Iterator[list[Any]]:
         # What has completed is taken without the lock: only this thread takes.
         while jobs and jobs[0].status is TASK_DONE and run.active:
             job = jobs.popleft()
-            results = job.results
-            job.results = job = None  # the consumer alone keeps them from here on
+            results, job.results = job.results, None
+            del job  # the consumer alone keeps the results from here on
             yield results
+            del results
         with run.condition:
             _check(run)
             head = jobs[0] if jobs else None
@@ -154,9 +155,10 @@ def _unordered(run: Run) -> Iterator[list[Any]]:
     while True:
         while finished and run.active:
             job = finished.popleft()
-            results = job.results
-            job.results = job = None
+            results, job.results = job.results, None
+            del job
             yield results
+            del results
         with run.condition:
             _check(run)
             if not finished:
