@@ -246,7 +246,10 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return the results of a batch, or raise what happened to it."""
         if type(out) is Lost:
-            raise out.error
+            try:
+                raise out.error
+            finally:
+                out = None  # the error refers to this frame: no cycle through it
         return out.load() if isinstance(out, Packed) else out
 
 

@@ -198,6 +198,9 @@ class Courier(threading.Thread):
             if type(out) is Lost and self._has_lost_values(shipment, out):
                 self._outbox.appendleft(shipment)
                 return
+            # An error that the callback raises and keeps refers to this frame: it
+            # must not keep data on the cluster until the cycle is collected.
+            shipment.values = []
         if type(out) is Lost:
             error = explain_loss(shipment.batch, out, self._client)
             out = Lost(error, out.cancelled)
@@ -209,6 +212,8 @@ class Courier(threading.Thread):
                     (type(error), error, error.__traceback__, self)
                 )
             )
+        finally:
+            out = None
 
     def _has_lost_values(self, shipment: Shipment, out: Lost) -> bool:
         """Tell whether to send a batch again with its shared arguments sent anew.
