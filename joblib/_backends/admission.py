@@ -16,8 +16,6 @@ class Situation(NamedTuple):
 
     #: multiprocessing works here
     processes_work: bool
-    #: this process is being started, and imports the main module of its parent
-    starting: bool
     #: this process is a daemonic one, which may not have children
     daemonic: bool
     #: this process is itself a worker of loky
@@ -53,20 +51,11 @@ def admit(
     ------
     ValueError
         If `n_jobs` is 0.
-    RuntimeError
-        If the call is met while a worker imports the main module.
     """
     if n_jobs == 0:
         raise ValueError("n_jobs == 0 in Parallel has no meaning")
     if n_jobs is None or n_jobs == 1 or not situation.processes_work:
         return Admission(1, None)
-    if situation.starting:
-        # run here, the script would do all it does once more in each worker
-        raise RuntimeError(
-            "A worker process came upon a parallel call while it imported the main "
-            "module of the program. Protect the main module: put what is to run "
-            "only in the program itself below `if __name__ == '__main__':`."
-        )
     if situation.daemonic:
         return Admission(1, "called in a daemonic process, which can't have children")
     if situation.loky_worker and not may_nest_in_loky:
@@ -81,13 +70,11 @@ def admit(
 def present_situation(nesting_level: int | None) -> Situation:
     """Return the situation of the calling thread."""
     if mp is None:
-        return Situation(False, False, False, False, False)
+        return Situation(False, False, False, False)
     loky = sys.modules.get("loky.process_executor")
     in_main_thread = threading.current_thread() is threading.main_thread()
     return Situation(
         processes_work=True,
-        # what multiprocessing itself goes by, to refuse to start processes
-        starting=bool(getattr(mp.current_process(), "_inheriting", False)),
         daemonic=mp.current_process().daemon,
         loky_worker=getattr(loky, "_CURRENT_DEPTH", 0) > 0,
         # a thread that the user started by hand is as good as the main one
@@ -132,3 +119,18 @@ def count_workers(
             stacklevel=stacklevel,
         )
     return decision.n_jobs
+
+
+def refuse_while_starting() -> None:
+    """Raise RuntimeError in a worker that is importing its parent's main module.
+
+    Were a call there run here, in this one process, the program would do once
+    more in each worker all that it does.
+    """
+    # what multiprocessing itself goes by
+    if mp is not None and getattr(mp.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "A worker process came upon a parallel call while it imported the main "
+            "module of the program. Protect the main module: put what is to run "
+            "only in the program itself below `if __name__ == '__main__':`."
+        )

@@ -113,6 +113,12 @@ def end_pool(pool: Any) -> None:
             with suppress(ValueError, OSError):
                 worker.kill()
             worker.join(PATIENCE)
+    # A worker that was ended while it wrote a result took the lock along, for
+    # which the pool's thread of tasks would wait when it says that it ends.
+    lock = pool._outqueue._wlock
+    if lock is not None:  # on Windows there is none
+        lock.acquire(block=False)
+        lock.release()
     # 3. the threads: nobody reads or writes at the other end any more, and
     #    closed pipes wake those that wait there
     with suppress(OSError):
@@ -197,7 +203,8 @@ class PoolGuard:
                 self._failure = error
             lost, self._pending = self._pending, set()
         for delivery in lost:
-            delivery.settle(None, error)
+            # one each: raising an exception adds to its traceback
+            delivery.settle(None, type(error)(*error.args))
 
     # -------------------------------------------------------------- watching
     def _watch_workers(self, workers: list[Any]) -> None:

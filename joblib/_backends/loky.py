@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .admission import count_workers
+from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
 
@@ -54,6 +54,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         **kwargs: Any,
     ) -> int:
         """Get hold of the workers, those of the last call if they fit."""
+        if n_jobs != 1:
+            refuse_while_starting()
         workers = self.effective_n_jobs(n_jobs)
         if workers == 1:
             from .sequential import SequentialBackend

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .admission import count_workers
+from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
 from .pooled import PoolManagerMixin
@@ -73,6 +73,8 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         **kwargs: Any,
     ) -> int:
         """Start the workers."""
+        if n_jobs != 1:
+            refuse_while_starting()
         workers = self.effective_n_jobs(n_jobs)
         if workers == 1:
             from .sequential import SequentialBackend

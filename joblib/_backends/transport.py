@@ -34,7 +34,6 @@ from .arrays import CallArrays
 Reducers = Mapping[type, Callable[[Any], Any]]
 
 _MAIN_NAMES = ("__main__", "__mp_main__")
-_MAIN_IN_PICKLES = tuple(name.encode() for name in _MAIN_NAMES)
 
 
 def _reachable_in_main(obj: Any) -> bool:
@@ -102,16 +101,18 @@ def _plainly(obj: Any, reducers: Reducers, main_by_reference: bool) -> bytes | N
         return None
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = ChainMap(
-        dict(reducers), _shared_reducers(), copyreg.dispatch_table
-    )
+    pickler.dispatch_table = {
+        **copyreg.dispatch_table,
+        **_shared_reducers(),
+        **reducers,
+    }
     try:
         pickler.dump(obj)
     except Exception:  # told again by cloudpickle, if it can't do better
         return None
     data = buffer.getvalue()
     # Whatever is named is named in full. Text that looks so does no harm.
-    if not main_by_reference and any(name in data for name in _MAIN_IN_PICKLES):
+    if not main_by_reference and (b"__main__" in data or b"__mp_main__" in data):
         return None
     return data
 
