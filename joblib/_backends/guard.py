@@ -117,7 +117,8 @@ def end_pool(pool: Any) -> None:
     # which the pool's thread of tasks would wait when it says that it ends.
     lock = pool._outqueue._wlock
     if lock is not None:  # on Windows there is none
-        lock.acquire(block=False)
+        # Held for longer than a thread holds it, its owner is dead.
+        lock.acquire(timeout=0.25)
         lock.release()
     # 3. the threads: nobody reads or writes at the other end any more, and
     #    closed pipes wake those that wait there
