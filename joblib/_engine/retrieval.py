@@ -217,8 +217,9 @@ def stream(run: Run) -> Iterator[Any]:
         yield None
         with run.backend.retrieval_context():
             for batch in _batches(run):
-                yield from batch
-                del batch
+                batch.reverse()
+                while batch:  # a result that was yielded is the consumer's alone
+                    yield batch.pop()
     run.parallel.print_progress()
 
 
