@@ -14,6 +14,7 @@ import pickle
 from ._persist import array_io
 from ._persist.abbreviation import around_the_shape
 from ._persist.arguments import parse_compress
+from ._persist.dtype_check import check_dtype
 from ._persist.failures import CorruptFileError, TruncatedFileError
 from ._persist.reading import read_object
 from ._persist.shortcuts import (
@@ -108,6 +109,7 @@ class NumpyArrayWrapper:
 
     def read_array(self, unpickler, ensure_native_byte_order):
         """Read the elements from the unpickler's file into a new array."""
+        check_dtype(self.dtype)
         if self.dtype.hasobject:
             return NestedUnpickler(unpickler.file_handle, unpickler.find_class).load()
         if self._alignment is not None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..backports import make_memmap
 from .array_bytes import array_chunks
+from .dtype_check import check_dtype
 from .failures import CorruptFileError, TruncatedFileError
 
 ALIGNMENT_BYTES = 16
@@ -78,13 +79,6 @@ def write_elements(file: Any, array: Any, alignment: int | None) -> None:
             file.write(chunk[start : start + _WRITE_BYTES])
 
 
-def skip_padding(file: Any) -> None:
-    """Read past the padding of an array that has one."""
-    count = file.read(1)
-    if len(count) != 1 or len(file.read(count[0])) != count[0]:
-        raise TruncatedFileError("EOF: the padding before an array is incomplete")
-
-
 def _fill(file: Any, buffer: memoryview) -> int:
     """Read into all of `buffer`; return how far the file reached."""
     done = 0
@@ -104,6 +98,15 @@ def _fill(file: Any, buffer: memoryview) -> int:
     return done
 
 
+def skip_padding(file: Any) -> None:
+    """Read past the padding of an array that has one."""
+    count = file.read(1)
+    if not count:
+        raise TruncatedFileError("EOF: the padding before an array is missing")
+    if _fill(file, memoryview(bytearray(count[0]))) < count[0]:
+        raise TruncatedFileError("EOF: the padding before an array is incomplete")
+
+
 def _expect(announced: int, present: int) -> None:
     if present < announced:
         raise TruncatedFileError(
@@ -114,16 +117,14 @@ def _expect(announced: int, present: int) -> None:
 def _byte_size(shape: Any, dtype: Any) -> int:
     """The size of the elements, after a look at what the file says they are."""
     np: Any = importlib.import_module("numpy")
+    check_dtype(dtype)
     sound = (
-        isinstance(dtype, np.dtype)
-        and isinstance(shape, tuple)
+        isinstance(shape, tuple)
         and all(isinstance(extent, (int, np.integer)) for extent in shape)
         and all(extent >= 0 for extent in shape)
     )
     if not sound:
-        raise CorruptFileError(
-            f"an array is announced with shape {shape!r} and dtype {dtype!r}"
-        )
+        raise CorruptFileError(f"an array is announced with the shape {shape!r}")
     return math.prod(int(extent) for extent in shape) * int(dtype.itemsize)
 
 
@@ -175,14 +176,14 @@ def map_elements(
 
 def is_foreign_order(array: Any) -> bool:
     """Whether an array, or a field of it, has the byte order of other machines."""
-    dtype = array.dtype
-    if dtype.fields is None:
-        return not dtype.isnative
-    return any(not field[0].isnative for field in dtype.fields.values())
+    return not array.dtype.isnative
 
 
 def native_order(array: Any) -> Any:
     """The array in this machine's byte order; itself if it is so already."""
-    if is_foreign_order(array):
-        return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
-    return array
+    if not is_foreign_order(array):
+        return array
+    native = array.dtype.newbyteorder("=")
+    if array.dtype.fields is not None:
+        return array.astype(native)  # fields may differ in their order
+    return array.byteswap(inplace=True).view(native)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import pickle
+import re
 import struct
 import sys
 import zlib
@@ -32,13 +33,16 @@ _OPCODE_ERRORS = (
     LookupError,
     MemoryError,
     RecursionError,
+    SystemError,  # numpy's, on states it did not write
     TypeError,
     ValueError,
     struct.error,
 )
-# These tell more than that a file is bad: a class that moved, a missing package.
-_TELLING = (AttributeError, ImportError)
-_READERS = ("joblib", "pickle", "codecs", "gzip", "bz2", "lzma", "_compression")
+# The modules whose code runs while a file is read, and the packages.
+_READERS = re.compile(
+    r"joblib\.(numpy_pickle|_persist|_compress)|(pickle|codecs|gzip|bz2|lzma"
+    r"|_compression|compression|lz4|zstandard)(\.|$)"
+)
 
 _PYTHON_2 = (
     "You may be trying to read with python 3 a joblib pickle generated with python 2. "
@@ -57,8 +61,7 @@ def _innermost_module(trace: TracebackType | None) -> str:
 
 def _came_from_reading(exc: BaseException) -> bool:
     """Whether the file's format raised it, and not code of the object being loaded."""
-    root = _innermost_module(exc.__traceback__).partition(".")[0]
-    return root in _READERS
+    return _READERS.match(_innermost_module(exc.__traceback__)) is not None
 
 
 def _is_decoder_error(exc: BaseException) -> bool:
@@ -68,6 +71,13 @@ def _is_decoder_error(exc: BaseException) -> bool:
         return exc.errno is None  # bz2 and gzip; the system's own have a number
     module = type(exc).__module__.partition(".")[0]
     return isinstance(exc, RuntimeError) or module in _DECODER_MODULES
+
+
+def _tells_more(exc: BaseException) -> bool:
+    """Whether it says more than that a file is bad: a class moved, a package missing."""
+    if isinstance(exc, AttributeError):
+        return getattr(exc, "obj", None) is None  # looked up by the unpickler
+    return isinstance(exc, ImportError)
 
 
 def _add_note(exc: BaseException, note: str) -> None:
@@ -86,7 +96,7 @@ def explain_load_failure(exc: Exception, name: str) -> Exception:
     machine, keep their type and get a note that names the file.
     """
     if isinstance(exc, (TruncatedFileError, CorruptFileError)):
-        return exc
+        return exc if name in str(exc) else type(exc)(f"{name} is damaged: {exc}")
     reading = _came_from_reading(exc)
     if reading and isinstance(exc, UnicodeDecodeError):
         return CorruptFileError(f"{_PYTHON_2} (while loading {name}: {exc})")
@@ -97,7 +107,7 @@ def explain_load_failure(exc: Exception, name: str) -> Exception:
             f"{name} ends before the object in it does: it is truncated or still being "
             f"written. Write it again. ({exc})"
         )
-    if reading and not isinstance(exc, _TELLING):
+    if reading and not _tells_more(exc):
         if isinstance(exc, ValueError) and "unsupported pickle protocol" in str(exc):
             return CorruptFileError(
                 f"{exc}: {name} was written by a newer Python, or is no file of joblib."

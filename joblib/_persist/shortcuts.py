@@ -18,6 +18,7 @@ with the description and take what it gets, the array, in its place::
 from __future__ import annotations
 
 import copyreg
+import io
 import pickle
 import sys
 from typing import Any
@@ -236,7 +237,8 @@ class NestedUnpickler(pickle.Unpickler):
     """
 
     def __init__(self, file: Any, find_class: Any) -> None:
-        super().__init__(file)
+        # What is not buffered may give less than asked for.
+        super().__init__(Interposed(file) if isinstance(file, io.RawIOBase) else file)
         self._find_class = find_class
 
     def find_class(self, module: str, name: str) -> Any:

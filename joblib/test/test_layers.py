@@ -47,6 +47,7 @@ LAYERS: dict[str, list[str]] = {
         "_func_source",
         "func_inspect",
         "_persist.failures",
+        "_persist.dtype_check",
         "_persist.arguments",
         "_persist.opening",
         "_persist.atomic",
