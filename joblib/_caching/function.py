@@ -106,7 +106,7 @@ class MemorizedFunc(Logger):
             functools.update_wrapper(self, func)
         except (AttributeError, TypeError):
             pass  # an object of which less can be known than of a function
-        self.__doc__ = f"Memoized version of {document(func)}"
+        self.__doc__ = document(func)
         self._func_code_info: identity.CodeInfo | None = None
         self._func_code_id: int | None = None
 

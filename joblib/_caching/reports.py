@@ -64,10 +64,29 @@ def describe_damage(
 
 
 def document(func: Any) -> str:
-    """Return name, signature and docstring of a function."""
-    name = getattr(func, "__name__", type(func).__name__)
+    """Write the docstring of a cached function.
+
+    It is part of the pickled function, and so of the hash of every object that holds
+    one: not a space of it can change without losing the results of such objects.
+    """
+    if not inspect.isfunction(func):
+        return f"Memoized version of {func.__doc__}"
     try:
         signature = str(inspect.signature(func))
     except (ValueError, TypeError):
         signature = "(...)"
-    return f"{name}{signature}\n\n{inspect.getdoc(func) or ''}"
+    title = f"{func.__name__}{signature}"
+    if func.__name__ == "<lambda>":
+        title = f"<lambda> lambda {signature[1:-1]}"
+    if inspect.iscoroutinefunction(func):
+        title = f"async {title}"
+    text = (inspect.getdoc(func) or _comment_above(func)).strip("\n").rstrip()
+    lines = "".join(f"    {line}\n" for line in text.split("\n")) if text else ""
+    return f"Memoized version of {title}\n\n{lines}"
+
+
+def _comment_above(func: Any) -> str:
+    try:
+        return inspect.getcomments(func) or ""
+    except (OSError, TypeError, SyntaxError, UnicodeDecodeError, IndexError):
+        return ""

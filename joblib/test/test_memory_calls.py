@@ -495,6 +495,27 @@ def test_subclasses_may_have_their_own_key_and_code_check(tmp_path):
     assert (tmp_path / cached.func_id / f"{1:032x}" / "output.pkl").exists()
 
 
+def documented(x: int = 1):
+    """Title.
+
+    More.
+    """
+
+
+@pytest.mark.parametrize(
+    "func, text",
+    [
+        (documented, "documented(x: int = 1)\n\n    Title.\n    \n    More.\n"),
+        (kind_of, "kind_of(x)\n\n"),
+        (add_later, "async add_later(x, y=1)\n\n"),
+        (lambda x, y=1: x, "<lambda> lambda x, y=1\n\n"),
+        (Grumpy().__repr__, "None"),
+    ],
+)
+def test_the_docstring_is_part_of_hashes(memory, func, text):
+    assert memory.cache(func).__doc__ == f"Memoized version of {text}"
+
+
 def test_a_cached_function_shows_what_it_is(memory):
     cached = memory.cache(add)
     assert cached.__name__ == "add"

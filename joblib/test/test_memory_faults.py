@@ -305,7 +305,7 @@ def test_threads_that_write_evict_and_clear(memory):
 
     def call(offset):
         try:
-            for i in range(300):
+            for i in range(2000):
                 x = (i * 7 + offset) % 12
                 assert cached(x) == {"value": x, "text": "t" * 20}
         except BaseException as error:
