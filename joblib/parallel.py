@@ -581,6 +581,11 @@ class Parallel(Logger):
                 if type(self).dispatch_one_batch is Parallel.dispatch_one_batch
                 else self.dispatch_one_batch
             ),
+            progress=(
+                None
+                if not self.verbose and type(self).print_progress is _PRINT_PROGRESS
+                else self.print_progress
+            ),
         )
         return run, (fixed or 1) if runs_inline else 0
 
@@ -622,6 +627,9 @@ class Parallel(Logger):
         if line is not None:
             self._print(line)
 
+
+# Others replace the method on the class as well: told by the original.
+_PRINT_PROGRESS = Parallel.print_progress
 
 _ALREADY_RUNNING = (
     "This Parallel instance is already running: take all results of its last call, "

@@ -313,3 +313,12 @@ class ParallelBackendBase(metaclass=ABCMeta):
     def in_main_thread() -> bool:
         """Whether the calling thread is the interpreter's main thread."""
         return threading.current_thread() is threading.main_thread()
+
+
+def overrides(backend: object, hook: str) -> bool:
+    """Whether a backend has its own version of an optional hook of the contract.
+
+    For hooks on the way of every batch: one that does nothing is not called.
+    """
+    own = getattr(type(backend), hook, None)
+    return own is not getattr(ParallelBackendBase, hook) or hook in vars(backend)

@@ -229,7 +229,7 @@ def inline(run: Run, size: int) -> Iterator[Any]:
     They are taken from the caller's iterable `size` at a time.
     """
     run.begin()
-    progress = run.parallel.print_progress
+    progress = run.progress
     wrappers = run.plan.wrappers
     iterator = run.source.iterator
     batches = iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
@@ -247,7 +247,8 @@ def inline(run: Run, size: int) -> Iterator[Any]:
                     func, args, kwargs = task
                     result = func(*args, **kwargs)
                 run.n_completed_tasks += 1
-                progress()
+                if progress is not None:
+                    progress()
                 yield result
                 result = None
         run.exhausted = True
@@ -259,4 +260,4 @@ def inline(run: Run, size: int) -> Iterator[Any]:
         raise better from None
     finally:
         run.end()
-    progress()
+    run.parallel.print_progress()

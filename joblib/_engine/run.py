@@ -28,6 +28,7 @@ from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from .._backends.base import overrides
 from .batch import BatchedCalls, Plan
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Run:
     Parameters
     ----------
     parallel : Parallel
-        Whose call it is; asked for progress lines.
+        Whose call it is.
     backend : ParallelBackendBase
     source : Source
     make_job : callable
@@ -128,6 +129,8 @@ class Run:
         Whether the backend goes on to serve other calls (``with Parallel()``).
     dispatch : callable, optional
         Called for each batch in place of `dispatch_one`, which it has to call.
+    progress : callable, optional
+        Called after each completion, on its thread.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class Run:
         timeout: float | None,
         managed: bool,
         dispatch: Callable[[Any], bool] | None = None,
+        progress: Callable[[], None] | None = None,
     ) -> None:
         self.parallel = parallel
         self.backend = backend
@@ -176,7 +180,12 @@ class Run:
         self.over = False  # `end` has ended
         self._make_job = make_job
         self._dispatch = dispatch or self.dispatch_one
-        self._batch_size = batch_size
+        self.progress = progress
+        # Asked once a call and not once a batch: does this backend do either?
+        adapts = overrides(backend, "compute_batch_size")
+        self._fixed_size = batch_size or (None if adapts else 1)
+        learns = overrides(backend, "batch_completed")
+        self._learn = backend.batch_completed if learns else None
         self.plan = plan
 
     # ------------------------------------------------------------------ state
@@ -276,13 +285,13 @@ class Run:
         draining = self.draining
         # Whoever holds the lock while draining looks for debts once more after
         # letting go of it, so that nobody has to wait here.
-        if not lock.acquire(blocking=not draining):
+        if not lock.acquire(not draining):
             return False
         try:
             if not self.active:
                 return False
             items = self.source.take(
-                self._batch_size or self.backend.compute_batch_size()
+                self._fixed_size or self.backend.compute_batch_size()
             )
             if not items:
                 if draining:
@@ -321,15 +330,12 @@ class Run:
 
     def _pay(self) -> None:
         """Dispatch a batch for each completion that has not had one in return."""
-        try:
-            while (
-                self.n_completed_batches > self._n_paid
-                and not self.exhausted
-                and self._dispatch(self.source)
-            ):
-                pass
-        except BaseException as error:  # handed to the caller
-            self.fail(error)
+        while (
+            self.n_completed_batches > self._n_paid
+            and not self.exhausted
+            and self._dispatch(self.source)
+        ):
+            pass
 
     # ------------------------------------------------------------- completion
     def complete(self, job: Any, out: Any) -> None:
@@ -359,10 +365,10 @@ class Run:
                     awaited is job or awaited is ANY or self.drained()
                 ):
                     self.condition.notify()
-            self.backend.batch_completed(
-                job.batch_size, time() - job.dispatch_timestamp
-            )
-            self.parallel.print_progress()
+            if self._learn is not None:
+                self._learn(job.batch_size, time() - job.dispatch_timestamp)
+            if self.progress is not None:
+                self.progress()
             # Left to the dispatching thread if that is still on its way.
             if job.submitted and self.draining and not self.exhausted:
                 self._pay()
