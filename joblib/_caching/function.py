@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import time
 import traceback
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..func_inspect import filter_args, format_call
 from ..logger import Logger
 from . import identity, ownership
-from .callers import user_stacklevel
 from .keys import hash_key
 from .metadata import make_metadata, warn_of_slow_repr
 from .registry import _store_backend_factory
@@ -23,7 +21,7 @@ from .reports import (
     print_duration,
 )
 from .results import MemorizedResult, NotMemorizedResult
-from .store import CacheWarning, MissingItemError
+from .store import MissingItemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +98,7 @@ class MemorizedFunc(Logger):
         options = {"compress": compress, "mmap_mode": mmap_mode}
         self.store_backend = _store_backend_factory(backend, location, verbose, options)
         if self.store_backend is not None:
-            self._make_location()
+            ownership.make_location(self.store_backend, self.func_id)
         self.timestamp = time.time() if timestamp is None else timestamp
         try:
             functools.update_wrapper(self, func)
@@ -118,20 +116,6 @@ class MemorizedFunc(Logger):
                 "it with Memory(location).cache(function)."
             )
         return self.store_backend
-
-    def _make_location(self) -> None:
-        try:
-            self._store.store_cached_func_code([self.func_id])
-        except (NotADirectoryError, FileExistsError):
-            raise  # there is a file where the cache was meant to be
-        except OSError as error:
-            # Results that are there can be read; others are computed.
-            warnings.warn(
-                f"Unable to make a place for {self.func_id} in the cache in "
-                f"{self._store.location}: {error}. Its results will not be stored.",
-                CacheWarning,
-                stacklevel=user_stacklevel(),
-            )
 
     # -------------------------------------------------------------- what users call
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -55,6 +55,28 @@ _FUNCTION_HASHES: weakref.WeakKeyDictionary[Any, dict[tuple[Any, str], _Seen]] =
 )
 
 
+def make_location(store: Store, func_id: str) -> None:
+    """Make the place for the results of a function; warn where that is not possible.
+
+    Raises
+    ------
+    OSError
+        When there is a file where the cache was meant to be.
+    """
+    try:
+        store.store_cached_func_code([func_id])
+    except (NotADirectoryError, FileExistsError):
+        raise
+    except OSError as error:
+        # Results that are there can be read; others are computed.
+        warnings.warn(
+            f"Unable to make a place for {func_id} in the cache in {store.location}: "
+            f"{error}. Its results will not be stored.",
+            CacheWarning,
+            stacklevel=user_stacklevel(),
+        )
+
+
 def is_current(func: Any, store: Store, func_id: str) -> bool:
     """Tell whether the code in the store is known to be that of a function.
 
