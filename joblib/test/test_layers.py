@@ -100,6 +100,8 @@ LAYERS: dict[str, list[str]] = {
         "_backends.base",
         "_engine.select",
         "_engine.config",
+        "_engine.options",
+        "_engine.ask",
         "_engine.batch",
     ],
     "5 backends": [
@@ -132,6 +134,7 @@ LAYERS: dict[str, list[str]] = {
         "_engine.run",
         "_engine.retrieval",
         "_engine.progress",
+        "_engine.report",
     ],
     "7 loop": ["parallel", "_testing.backend_contract", "testing"],
     "8 front": ["_distributed_alias", ""],
