@@ -99,6 +99,7 @@ LAYERS: dict[str, list[str]] = {
         "_engine.registry",
         "_backends.base",
         "_engine.select",
+        "_engine.ask",
         "_engine.config",
         "_engine.options",
         "_engine.ask",
