@@ -1,0 +1,101 @@
+"""How the size of the next batch is decided."""
+
+from __future__ import annotations
+
+import pytest
+
+from joblib import Parallel, delayed
+from joblib._backends.autobatch import AutoBatchingMixin, decide_batch_size
+
+SHORT, LONG = 0.2, 2.0
+
+
+@pytest.mark.parametrize(
+    ("size", "duration", "expected"),
+    [
+        # nothing measured yet
+        (1, 0.0, (1, None)),
+        (7, 0.0, (7, None)),
+        # far too fast: as much as one step allows
+        (1, 1e-6, (4, "fast")),
+        (10, 0.001, (40, "fast")),
+        # a little too fast: a little more
+        (10, 0.1, (25, "fast")),
+        (10, 0.19, (14, "fast")),
+        # grows at all
+        (1, 0.199, (2, "fast")),
+        # as it should be
+        (1, SHORT, (1, None)),
+        (10, 1.0, (10, None)),
+        (10, LONG, (10, None)),
+        # too slow
+        (10, 2.5, (2, "slow")),
+        (100, 4.0, (15, "slow")),
+        (10, 1000.0, (1, "slow")),
+        # too slow, but there is nothing to be done
+        (1, 50.0, (1, None)),
+    ],
+)
+def test_decision(size, duration, expected):
+    assert decide_batch_size(size, duration, SHORT, LONG) == expected
+
+
+class Told(list):
+    verbose = 11
+
+    def _print(self, message):
+        self.append(message)
+
+
+@pytest.fixture
+def batching():
+    mixin = AutoBatchingMixin()
+    mixin.parallel = Told()
+    return mixin
+
+
+def test_the_size_follows_the_measurements(batching):
+    assert batching.compute_batch_size() == 1
+    batching.batch_completed(1, 0.01)
+    assert batching.compute_batch_size() == 4
+    # what was measured of the old size is forgotten
+    assert batching.compute_batch_size() == 4
+    batching.batch_completed(4, 5.0)
+    assert batching.compute_batch_size() == 1
+    fast, slow = batching.parallel
+    assert fast == "Batch computation too fast (0.01s.) Setting batch_size=4."
+    assert slow == "Batch computation too slow (5.0s.) Setting batch_size=1."
+
+
+def test_quiet_below_the_verbosity(batching):
+    batching.parallel.verbose = 10
+    batching.batch_completed(1, 0.01)
+    assert batching.compute_batch_size() == 4
+    assert batching.parallel == []
+
+
+def test_durations_are_smoothed_and_others_ignored(batching):
+    batching.batch_completed(1, 1.0)
+    batching.batch_completed(2, 100.0)
+    assert batching._smoothed_batch_duration == 1.0
+    batching.batch_completed(1, 2.0)
+    assert batching._smoothed_batch_duration == 1.25
+
+
+def test_reset(batching):
+    batching.batch_completed(1, 0.01)
+    batching.compute_batch_size()
+    batching.batch_completed(4, 0.01)
+    batching.reset_batch_stats()
+    assert batching._effective_batch_size == 1
+    assert batching._smoothed_batch_duration == 0.0
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_fast_tasks_travel_together(backend):
+    with Parallel(2, backend=backend) as parallel:
+        out = parallel(delayed(abs)(-i) for i in range(2000))
+        assert out == list(range(2000))
+        assert parallel._backend.compute_batch_size() > 1
+    assert parallel._backend._effective_batch_size == 1
