@@ -178,19 +178,22 @@ class Memory(Logger):
         store.mmap_mode = mmap_mode
         return store
 
-    def clear(self, warn: bool = True) -> None:
-        """Remove all results of this cache.
+    def eval(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function through this cache.
 
         Parameters
         ----------
-        warn : bool, default=True
-            Whether to report it.
+        func : callable
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        object
+            Its result.
         """
-        if warn:
-            self.warn("Flushing completely the cache")
-        if self.store_backend is not None:
-            self.store_backend.clear()
-            ownership._FUNCTION_HASHES.clear()
+        cached = self.cache(func)
+        return cached(*args, **kwargs)
 
     def reduce_size(
         self,
@@ -214,29 +217,23 @@ class Memory(Logger):
         ValueError
             When a limit is negative, or no size.
         """
-        if self.store_backend is None:
-            return
-        if bytes_limit is None and items_limit is None and age_limit is None:
-            return
-        self.store_backend.enforce_store_limits(bytes_limit, items_limit, age_limit)
+        limits = bytes_limit, items_limit, age_limit
+        if self.store_backend is not None and limits != (None, None, None):
+            self.store_backend.enforce_store_limits(*limits)
 
-    def eval(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call a function through this cache.
+    def clear(self, warn: bool = True) -> None:
+        """Remove all results of this cache.
 
         Parameters
         ----------
-        func : callable
-        *args, **kwargs
-            Its arguments.
-
-        Returns
-        -------
-        object
-            Its result.
+        warn : bool, default=True
+            Whether to report it.
         """
-        if self.store_backend is None:
-            return func(*args, **kwargs)
-        return self.cache(func)(*args, **kwargs)
+        if warn:
+            self.warn("Flushing completely the cache")
+        if self.store_backend is not None:
+            self.store_backend.clear()
+            ownership._FUNCTION_HASHES.clear()
 
     def __repr__(self) -> str:
         location = getattr(self.store_backend, "location", None)
