@@ -102,7 +102,6 @@ LAYERS: dict[str, list[str]] = {
         "_engine.ask",
         "_engine.config",
         "_engine.options",
-        "_engine.ask",
         "_engine.batch",
     ],
     "5 backends": [
@@ -136,8 +135,9 @@ LAYERS: dict[str, list[str]] = {
         "_engine.retrieval",
         "_engine.progress",
         "_engine.report",
+        "_engine.launch",
     ],
-    "7 loop": ["parallel", "_testing.backend_contract", "testing"],
+    "7 loop": ["parallel", "_testing.tasks", "_testing.backend_contract", "testing"],
     "8 front": ["_distributed_alias", ""],
 }
 
