@@ -7,14 +7,14 @@ nothing here pickles, calls user code or blocks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .courier import Shipment
 
-#: called with finished shipments and what came of each: a value or a `Lost`
-Deliver = Callable[[list[tuple["Shipment", Any]]], None]
+#: a shipment, the future it was sent as, and what came of it: a value or a `Lost`
+Arrival = tuple["Shipment", Any, Any]
 
 
 class Lost:
@@ -46,20 +46,20 @@ class Collector:
         Takes what has arrived; called on the loop, must not block.
     """
 
-    def __init__(self, client: Any, deliver: Deliver) -> None:
+    def __init__(self, client: Any, deliver: Callable[[list[Arrival]], None]) -> None:
         self._client = client
         self._deliver = deliver
-        self._ready: list[Shipment] = []
+        self._ready: list[tuple[Shipment, Any]] = []
         # the loop itself keeps only weak references to its tasks
         self._running: set[asyncio.Task[None]] = set()
 
-    def follow(self, shipments: list[Shipment]) -> None:
+    def follow(self, sent: list[tuple[Shipment, Any]]) -> None:
         """Deliver these when they are done; may be called from any thread."""
-        self._client.loop.add_callback(self._start, shipments)
+        self._client.loop.add_callback(self._start, sent)
 
-    def _start(self, shipments: Iterable[Shipment]) -> None:
-        for shipment in shipments:
-            self._spawn(self._follow(shipment, shipment.future))
+    def _start(self, sent: list[tuple[Shipment, Any]]) -> None:
+        for shipment, future in sent:
+            self._spawn(self._follow(shipment, future))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -72,30 +72,32 @@ class Collector:
         except Exception as reason:  # the client is going away
             error = reason
         if error is None and future.status == "finished":
-            self._ready.append(shipment)
+            self._ready.append((shipment, future))
             if len(self._ready) == 1:
                 # after all that this turn of the loop finds done
                 asyncio.get_running_loop().call_soon(self._fetch_ready)
             return
-        self._deliver([(shipment, _lost(future, error))])
+        self._deliver([(shipment, future, _lost(future, error))])
 
     def _fetch_ready(self) -> None:
         ready, self._ready = self._ready, []
         self._spawn(self._fetch(ready))
 
-    async def _fetch(self, shipments: list[Shipment]) -> None:
-        futures = [shipment.future for shipment in shipments]
+    async def _fetch(self, done: list[tuple[Shipment, Any]]) -> None:
+        futures = [future for _, future in done]
         try:
             values = await self._client.gather(futures, asynchronous=True)
         except Exception as error:
-            if len(shipments) == 1:
-                self._deliver([(shipments[0], _lost(futures[0], error))])
+            if len(done) == 1:
+                [(shipment, future)] = done
+                self._deliver([(shipment, future, _lost(future, error))])
                 return
             # one of them was lost on the way: find out which
-            for shipment in shipments:
-                self._spawn(self._fetch([shipment]))
+            for one in done:
+                self._spawn(self._fetch([one]))
             return
-        self._deliver(list(zip(shipments, values, strict=True)))
+        arrivals = zip(done, values, strict=True)
+        self._deliver([(*one, value) for one, value in arrivals])
 
 
 def _lost(future: Any, error: BaseException | None) -> Lost:

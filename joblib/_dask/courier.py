@@ -16,14 +16,14 @@ import contextvars
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pickle import PicklingError
 from typing import Any
 
 from .clients import CLOSED
-from .collecting import Collector, Lost
+from .collecting import Arrival, Collector, Lost
 from .naming import key_for
-from .packing import Packed, explain_batch
+from .packing import CannotPickle, Packed, explain_batch
 from .parents import current_task
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
@@ -93,7 +93,7 @@ class Courier(threading.Thread):
         # all below under the condition
         self._outbox: deque[Shipment] = deque()
         self._away: set[Shipment] = set()
-        self._arrived: list[tuple[Shipment, Any]] = []
+        self._arrived: list[Arrival] = []
         self._closing = False
         self._error: BaseException | None = None
 
@@ -120,19 +120,19 @@ class Courier(threading.Thread):
             self._closing = True
             if self._error is None:
                 self._error = error
-            self._cancel()
+            self._cancel(self._away)
             self._condition.notify()
 
     # -------------------------------------------------------- the event loop
-    def _deliver(self, arrived: list[tuple[Shipment, Any]]) -> None:
+    def _deliver(self, arrived: list[Arrival]) -> None:
         with self._condition:
             self._arrived += arrived
             self._condition.notify()
 
     # ------------------------------------------- any thread, under the condition
-    def _cancel(self) -> None:
+    def _cancel(self, shipments: Iterable[Shipment]) -> None:
         """Have dask call off what is away; does not wait for it."""
-        futures = [shipment.future for shipment in self._away if shipment.future]
+        futures = [shipment.future for shipment in shipments if shipment.future]
         if not futures or self._client.status in CLOSED:
             return
         try:
@@ -173,13 +173,12 @@ class Courier(threading.Thread):
             timely = self._condition.wait_for(
                 self._has_work, HEARTBEAT if self._away else None
             )
-            arrived, self._arrived = self._arrived, []
-        if not timely and self._client.status in CLOSED:
-            self.abort(RuntimeError("The dask client was closed."))
-        elif self._parent is not None and self._parent.is_called_off():
+        if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))
-        for shipment, out in arrived:
-            self._settle(shipment, out)
+        if not timely:
+            self._look_around()
+        for shipment, out in self._take_in():
+            self._call_back(shipment, out)
         if self._error is not None:
             self._call_off()
             return False
@@ -189,21 +188,54 @@ class Courier(threading.Thread):
                 self._outbox or self._away or self._arrived or not self._closing
             )
 
+    def _look_around(self) -> None:
+        """Look for what nobody will tell us of, when nothing has come for a while."""
+        if self._client.status in CLOSED:
+            self.abort(RuntimeError("The dask client was closed."))
+            return
+        for shipment in list(self._away):
+            if shipment.future.status != "finished" and self._lost_values(shipment):
+                self._cancel([shipment])
+                why = RuntimeError("Its shared data was lost.")
+                self._settle(shipment, Lost(why, cancelled=True))
+
+    def _take_in(self) -> list[tuple[Shipment, Any]]:
+        """Return what has arrived and is done with."""
+        # An error that a callback raises, and somebody keeps, refers to the frames
+        # it went through. So none of them may hold a future, which would keep the
+        # task and its data on the cluster: all are let go of before.
+        with self._condition:
+            arrived, self._arrived = self._arrived, []
+            return [
+                (shipment, out)
+                for shipment, future, out in arrived
+                # what was sent again meanwhile is awaited anew
+                if shipment.future is future and self._finish(shipment, out)
+            ]
+
+    def _finish(self, shipment: Shipment, out: Any) -> bool:
+        """Take a batch off the list, the condition held; False if it goes again."""
+        if shipment not in self._away:
+            return False
+        self._away.discard(shipment)
+        shipment.future = None
+        if type(out) is Lost and self._may_resend(shipment, out):
+            self._outbox.appendleft(shipment)
+            return False
+        shipment.values = []
+        return True
+
     def _settle(self, shipment: Shipment, out: Any) -> None:
         with self._condition:
-            if shipment not in self._away:
+            if not self._finish(shipment, out):
                 return
-            self._away.discard(shipment)
-            shipment.future = None
-            if type(out) is Lost and self._has_lost_values(shipment, out):
-                self._outbox.appendleft(shipment)
-                return
-            # An error that the callback raises and keeps refers to this frame: it
-            # must not keep data on the cluster until the cycle is collected.
-            shipment.values = []
+        self._call_back(shipment, out)
+
+    def _call_back(self, shipment: Shipment, out: Any) -> None:
         if type(out) is Lost:
             error = explain_loss(shipment.batch, out, self._client)
             out = Lost(error, out.cancelled)
+            del error
         try:
             shipment.callback(out)
         except BaseException as error:  # the other batches still have to come home
@@ -215,22 +247,23 @@ class Courier(threading.Thread):
         finally:
             out = None
 
-    def _has_lost_values(self, shipment: Shipment, out: Lost) -> bool:
-        """Tell whether to send a batch again with its shared arguments sent anew.
+    def _lost_values(self, shipment: Shipment) -> list[Any]:
+        return [value for value in shipment.values if value.status != "finished"]
 
-        dask cancels the tasks whose scattered data died with its last holder.
+    def _may_resend(self, shipment: Shipment, out: Lost) -> bool:
+        """Tell whether to send a batch again, with its shared arguments sent anew.
+
+        dask cancels the tasks whose scattered data died with its last holder, and
+        scattering fails if the worker chosen for it dies meanwhile.
         """
-        if (
-            not out.cancelled
-            or self._error is not None
-            or self._client.status != "running"
-            or shipment.sendings >= SENDINGS
-        ):
+        if self._error is not None or self._client.status != "running":
             return False
-        lost = [value for value in shipment.values if value.status != "finished"]
+        lost = self._lost_values(shipment)
+        if not (out.cancelled and lost) and not isinstance(out.error, OSError):
+            return False
         self._sharing.forget(lost)
         shipment.values = []
-        return bool(lost)
+        return shipment.sendings < SENDINGS
 
     def _send(self) -> None:
         while True:
@@ -243,6 +276,7 @@ class Courier(threading.Thread):
                         break
                     shipment = self._outbox.popleft()
                     self._away.add(shipment)
+                    shipment.sendings += 1
                 try:
                     packed = self._pack(shipment)
                 except Exception as error:
@@ -268,10 +302,8 @@ class Courier(threading.Thread):
             # Where client and worker share a process nothing copies the buffers
             # on the way, and a task would write into the caller's arrays.
             return Packed.of(batch, copy=self._in_process)
-        except Exception as error:
-            if self._client.status != "running":
-                raise
-            raise explain_batch(shipment.batch, error) from error
+        except CannotPickle as failed:
+            raise explain_batch(shipment.batch, failed) from failed.__cause__
 
     def _dispatch(self, shipments: list[Shipment], rows: list[Packed]) -> None:
         columns: list[list[Any]] = [list(rows)]
@@ -284,13 +316,12 @@ class Courier(threading.Thread):
         with self._condition:
             for shipment, future in zip(shipments, futures, strict=True):
                 shipment.future = future
-                shipment.sendings += 1
-        self._collector.follow(shipments)
+        self._collector.follow(list(zip(shipments, futures, strict=True)))
 
     def _call_off(self) -> None:
         """Tell all who still wait that there will be no result."""
         with self._condition:
-            self._cancel()  # what was sent out while `abort` was running
+            self._cancel(self._away)  # what was sent out while `abort` was running
             self._away.update(self._outbox)
             self._outbox.clear()
             rest, error = list(self._away), self._error

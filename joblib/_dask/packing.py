@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from .._engine.batch import name_of
@@ -18,6 +17,10 @@ from .._engine.batch import name_of
 OUT_OF_BAND = 1 << 14
 
 PROTOCOL = 5
+
+
+class CannotPickle(Exception):
+    """Says that it was pickling that failed; the error itself is its cause."""
 
 
 def dump(obj: Any, *, copy: bool = False) -> tuple[bytes, list[Any]]:
@@ -61,7 +64,11 @@ class Packed:
 
     @classmethod
     def of(cls, obj: Any, *, copy: bool = False) -> Packed:
-        return cls(*dump(obj, copy=copy))
+        """Pickle `obj`; raise `CannotPickle` if that is not possible."""
+        try:
+            return cls(*dump(obj, copy=copy))
+        except Exception as error:
+            raise CannotPickle from error
 
     @property
     def nbytes(self) -> int:
@@ -119,7 +126,7 @@ def _pickles(obj: Any) -> bool:
     return True
 
 
-def explain_batch(batch: Any, error: Exception) -> pickle.PicklingError:
+def explain_batch(batch: Any, failed: CannotPickle) -> pickle.PicklingError:
     """Return the error that names what of a batch can't be pickled."""
     for func, args, kwargs in batch.items:
         name = name_of(func)
@@ -139,19 +146,21 @@ def explain_batch(batch: Any, error: Exception) -> pickle.PicklingError:
         what = f"A batch of calls of the function {batch.name()!r} can't be pickled"
     return pickle.PicklingError(
         f"{what}, which is needed to send it to the workers of the cluster: "
-        f"{type(error).__name__}: {error}"
+        f"{_reason(failed)}"
     )
 
 
-def explain_result(name: str, results: list[Any], error: Exception) -> Exception:
+def explain_result(
+    name: str, results: list[Any], failed: CannotPickle
+) -> pickle.PicklingError:
     """Return the error that names the result that can't be pickled."""
     bad = next((item for item in results if not _pickles(item)), results)
     return pickle.PicklingError(
         f"The result of the function {name!r}, of type {type(bad).__qualname__!r}, "
         "can't be pickled, which is needed to send it back from the worker: "
-        f"{type(error).__name__}: {error}"
+        f"{_reason(failed)}"
     )
 
 
-#: makes what is sent of an object; `Packed.of` or one of its kin
-Packer = Callable[[Any], Any]
+def _reason(failed: CannotPickle) -> str:
+    return f"{type(failed.__cause__).__name__}: {failed.__cause__}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._captured import CapturedError, capture_call
-from .packing import Packed, explain_result
+from .packing import CannotPickle, Packed, explain_result
 
 
 class Slot:
@@ -92,8 +92,9 @@ def run_batch(packed: Packed, values: Sequence[Any] = ()) -> Any:
             return results
         try:
             return Packed.of(results)
-        except Exception as error:
-            raise explain_result(batch.name(), results, error) from error
+        except CannotPickle as failed:
+            error = explain_result(batch.name(), results, failed)
+            raise error from failed.__cause__
 
     outcome = capture_call(work)
     if isinstance(outcome, CapturedError):

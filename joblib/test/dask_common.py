@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import distributed
 
-SECONDS = 20.0  # that anything here may take at most
+SECONDS = 10.0  # that anything here may take at most
 
 
 def increment(x):
