@@ -25,7 +25,9 @@ _LATE = {
     "_retrieve_traceback_capturing_wrapped_call": (
         "joblib._utils:_retrieve_traceback_capturing_wrapped_call"
     ),
+    "TimeoutError": "multiprocessing:TimeoutError",
     "cpu_count": "joblib._cpu:cpu_count",
+    "loky": "joblib.externals:loky",
     "mp": "joblib._multiprocessing_helpers:mp",
 }
 

@@ -137,7 +137,7 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
                 "and are only supported when backend is a string, got "
                 f"{backend!r}."
             )
-        instance, _ = named_backend(backend, options, "threading")
+        instance, _ = named_backend(backend, options)
         if instance.nesting_level is None:
             instance.nesting_level = level_of(self.old_parallel_config)
         return instance

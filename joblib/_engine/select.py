@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .context import DEFAULTS, is_set, level_of, setting
-from .registry import BACKENDS, find_factory, unknown_backend
+from .registry import find_factory, unknown_backend
 from .resolve import Choice, Decision, Traits, resolve
 
 #: bundled backends that need multiprocessing
@@ -22,6 +23,22 @@ class DefaultNames:
     backend: str
     threads: str
     processes: str
+
+
+_read_names: Callable[[], DefaultNames] = lambda: DefaultNames(  # noqa: E731
+    "loky", "threading", "loky"
+)
+
+
+def set_default_names(read: Callable[[], DefaultNames]) -> None:
+    """Say where the default names are read: in the module that others write to."""
+    global _read_names
+    _read_names = read
+
+
+def default_names() -> DefaultNames:
+    """Return the default names as they are now."""
+    return _read_names()
 
 
 @dataclass(frozen=True)
@@ -59,13 +76,11 @@ class Selection:
     reason: str
 
 
-def make_backend(
-    name: Any, fallback: str, asked_for: bool = True, **options: Any
-) -> Any:
+def make_backend(name: Any, asked_for: bool = True, **options: Any) -> Any:
     """Return a new backend of that name.
 
-    Where multiprocessing is missing, the process backends give way to
-    `fallback`, with a warning if they were asked for by name.
+    Where multiprocessing is missing, the process backends give way to the
+    default thread backend, with a warning if they were asked for by name.
 
     Raises
     ------
@@ -76,6 +91,7 @@ def make_backend(
         from .._multiprocessing_helpers import mp
 
         if mp is None:
+            fallback = default_names().threads
             if asked_for:
                 warnings.warn(
                     f"joblib backend '{name}' is not available on {sys.platform}, "
@@ -88,9 +104,7 @@ def make_backend(
     return find_factory(name)(**options)
 
 
-def named_backend(
-    backend: Any, options: dict[str, Any], fallback: str
-) -> tuple[Any, dict[str, Any]]:
+def named_backend(backend: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the backend that a call or a context names, and its own options.
 
     `backend` is a registered name, a backend instance, or a multiprocessing
@@ -106,7 +120,7 @@ def named_backend(
     if isinstance(backend, ParallelBackendBase):
         return backend, {}
     if isinstance(backend, str):
-        return make_backend(backend, fallback, **options), {}
+        return make_backend(backend, **options), {}
     if hasattr(backend, "Pool") and hasattr(backend, "Lock"):
         return find_factory("multiprocessing")(**options), {"context": backend}
     raise unknown_backend(backend)
@@ -114,7 +128,6 @@ def named_backend(
 
 def select(
     config: dict[str, Any],
-    names: DefaultNames,
     named: Any = None,
     n_jobs: Any = None,
     prefer: Any = DEFAULTS["prefer"],
@@ -126,8 +139,6 @@ def select(
     ----------
     config : dict
         The context in force.
-    names : DefaultNames
-        The default backends.
     named : ParallelBackendBase, optional
         The backend that the call names.
     n_jobs : int, optional
@@ -136,9 +147,8 @@ def select(
         The call's hints.
     """
     context = config["backend"] if is_set(config, "backend") else None
-    fallback = names.threads
-    default_name = names.backend
-    factory = find_factory(default_name)
+    names = default_names()
+    factory = find_factory(names.backend)
     decision = resolve(
         None if named is None else Traits.of(named),
         None if context is None else Traits.of(context),
@@ -157,25 +167,11 @@ def select(
         name = {
             Choice.THREADS: names.threads,
             Choice.PROCESSES: names.processes,
-            Choice.DEFAULT: default_name,
+            Choice.DEFAULT: names.backend,
         }[decision.choice]
-        chosen = make_backend(
-            name, fallback, asked_for=False, nesting_level=level_of(config)
-        )
+        chosen = make_backend(name, asked_for=False, nesting_level=level_of(config))
     if getattr(chosen, "nesting_level", None) is None:
         chosen.nesting_level = level_of(config)
     jobs = chosen.default_n_jobs if decision.n_jobs is None else decision.n_jobs
     reason = decision.reason.format(chosen=type(chosen).__name__)
     return Selection(chosen, jobs, decision, reason)
-
-
-__all__ = [
-    "BACKENDS",
-    "MAYBE_AVAILABLE_BACKENDS",
-    "BackendChoice",
-    "DefaultNames",
-    "Selection",
-    "make_backend",
-    "named_backend",
-    "select",
-]

@@ -1,8 +1,7 @@
 """The contract of `ParallelBackendBase` as checks that any backend can be held to.
 
 A check takes a factory of backends and raises AssertionError where the backend
-does not keep the contract. The tasks are functions of this module, so that
-workers in other processes can import them.
+does not keep the contract.
 """
 
 from __future__ import annotations
@@ -15,6 +14,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..parallel import Parallel, delayed, parallel_config
+from .tasks import (
+    TaskError,
+    Unpicklable,
+    adding_wrapper,
+    doubling_wrapper,
+    fail_on_odd,
+    failing_setup,
+    failing_teardown,
+    make_unpicklable,
+    nested_sum,
+    nothing,
+    put_into,
+    sleep_then,
+    square,
+)
 
 #: returns a new backend at each call
 Factory = Callable[[], Any]
@@ -26,67 +40,6 @@ _CHECKS: list[Check] = []
 def _check(function: Check) -> Check:
     _CHECKS.append(function)
     return function
-
-
-class TaskError(Exception):
-    """What failing tasks of the checks raise."""
-
-
-def square(x: int) -> int:
-    return x * x
-
-
-def fail_on_odd(x: int) -> int:
-    if x % 2:
-        raise TaskError(f"odd: {x}")
-    return x
-
-
-def sleep_then(seconds: float, x: int) -> int:
-    time.sleep(seconds)
-    return x
-
-
-def nested_sum(n: int) -> int:
-    return sum(Parallel(n_jobs=2)(delayed(square)(i) for i in range(n)))
-
-
-def put_into(target: list[Any], i: int) -> None:
-    target[i] = i
-
-
-def nothing() -> None:
-    pass
-
-
-class Unpicklable:
-    """Can't be sent anywhere."""
-
-    def __reduce__(self) -> Any:
-        raise TypeError("this object can't be pickled")
-
-
-def make_unpicklable() -> Unpicklable:
-    return Unpicklable()
-
-
-def adding_wrapper(func: Any, args: Any, kwargs: Any) -> Any:
-    return func(*args, **kwargs) + 1000
-
-
-def doubling_wrapper(func: Any, args: Any, kwargs: Any) -> Any:
-    return func(*args, **kwargs) * 2
-
-
-def failing_setup(func: Any, args: Any, kwargs: Any) -> Any:
-    raise TaskError("setup")
-
-
-def failing_teardown(func: Any, args: Any, kwargs: Any) -> Any:
-    try:
-        return func(*args, **kwargs)
-    finally:
-        raise RuntimeError("teardown")
 
 
 def _require(condition: bool, message: str) -> None:

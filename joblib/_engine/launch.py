@@ -1,0 +1,70 @@
+"""From a configured `Parallel` object and the caller's tasks to the run of one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .batch import Plan
+from .context import WRAPPERS, current
+from .report import CallReport
+from .run import Run
+from .source import Source, initial_tasks
+
+if TYPE_CHECKING:
+    from ..parallel import Parallel
+
+
+def make_run(
+    parallel: Parallel,
+    iterator: Iterator[Any],
+    n_jobs: int,
+    make_job: Callable[[float, int, Any], Any],
+) -> tuple[Run, int]:
+    """Return the run, and the size of its batches if it is to run in the caller.
+
+    Parameters
+    ----------
+    parallel : Parallel
+        Its backend is configured.
+    iterator : iterator of task
+    n_jobs : int
+        The effective number of jobs.
+    make_job : callable
+        Makes the callback of each batch.
+    """
+    backend = parallel._backend
+    runs_inline = n_jobs == 1 and backend.runs_single_job_inline
+    fixed = None if parallel.batch_size == "auto" else int(parallel.batch_size)
+    plan = Plan(
+        # Tasks that run in the caller leave its context as it is.
+        None if runs_inline else backend.get_nested_backend(),
+        current().get(WRAPPERS, ()),
+        [b.wrap_task() for b in (*parallel._declined, backend)],
+    )
+    limit = None if runs_inline else initial_tasks(parallel.pre_dispatch, n_jobs)
+    parallel._start_time = time.time()
+    if parallel.verbose > 0 and not runs_inline:
+        if parallel.verbose >= 10:
+            parallel._print(parallel._reason)
+        parallel._print(
+            f"Using backend {type(backend).__name__} with {n_jobs} concurrent workers."
+        )
+    kind = type(parallel)
+    watched = kind.dispatch_one_batch is not CallReport.dispatch_one_batch
+    silent = not parallel.verbose and kind.print_progress is CallReport.print_progress
+    run = Run(
+        parallel,
+        backend,
+        Source(iterator, n_jobs, limit),
+        make_job,
+        batch_size=fixed,
+        plan=plan,
+        ordered=parallel.return_ordered,
+        timeout=parallel.timeout if backend.supports_timeout else None,
+        managed=parallel._managed_backend,
+        dispatch=parallel.dispatch_one_batch if watched else None,
+        progress=None if silent else parallel.print_progress,
+    )
+    return run, (fixed or 1) if runs_inline else 0
