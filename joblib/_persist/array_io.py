@@ -29,6 +29,8 @@ ALIGNMENT_BYTES = 16
 _SMALL_BYTES = 1 << 14
 # Compressors take no more at a time: some copy what they are given.
 _WRITE_BYTES = 1 << 24
+# Decompressors are asked for no more at a time: most make bytes of it all first.
+_READ_BYTES = 1 << 20
 # Announced sizes above this are held against the file before memory is taken.
 _CHECKED_BYTES = 1 << 20
 
@@ -84,14 +86,14 @@ def _fill(file: Any, buffer: memoryview) -> int:
     done = 0
     if not hasattr(file, "readinto"):
         while done < len(buffer):
-            part = file.read(min(len(buffer) - done, _WRITE_BYTES))
+            part = file.read(min(len(buffer) - done, _READ_BYTES))
             if not part:
                 break
             buffer[done : done + len(part)] = part
             done += len(part)
         return done
     while done < len(buffer):
-        got = file.readinto(buffer[done:])
+        got = file.readinto(buffer[done : done + _READ_BYTES])
         if not got:
             break
         done += got
