@@ -31,9 +31,7 @@ class UnpicklableTaskError(RuntimeError):
 
 def describe(error: BaseException) -> str:
     """Return the traceback of `error` as Python prints it."""
-    return "".join(
-        traceback.format_exception(type(error), error, error.__traceback__)
-    )
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 class CapturedError:

@@ -124,4 +124,6 @@ def check_subprocess_call(
         ("stderr", err, stderr_regex),
     ):
         if pattern is not None and not re.search(pattern, text):
-            raise ValueError(f"Unexpected {stream}: {pattern!r} does not match {text!r}")
+            raise ValueError(
+                f"Unexpected {stream}: {pattern!r} does not match {text!r}"
+            )
