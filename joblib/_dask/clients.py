@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import time
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +15,14 @@ CLOSED = ("closed", "closing")
 
 #: parameters of ``Client.submit`` that are not for the user of `Parallel` to set
 _OURS = {"self", "func", "args", "kwargs", "key", "pure", "actor", "actors"}
+
+#: seconds for which a cluster's workers are known: asking for them takes as long as
+#: a small task, and many calls are made of a few of those
+ASK_AGAIN = 0.5
+
+_KNOWN: weakref.WeakKeyDictionary[Any, tuple[float, dict[str, int]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 NO_CLIENT = (
     "There is no dask client to run tasks with. To use joblib with dask, first "
@@ -131,6 +141,16 @@ def shares_process(client: Any) -> bool:
     return str(address).startswith("inproc://")
 
 
+def _threads_of(client: Any) -> dict[str, int]:
+    """Return the number of threads of each worker, by address."""
+    asked, threads = _KNOWN.get(client, (-ASK_AGAIN, {}))
+    if threads and time.monotonic() - asked < ASK_AGAIN:
+        return threads
+    threads = dict(client.nthreads())
+    _KNOWN[client] = time.monotonic(), threads
+    return threads
+
+
 def count_cores(client: Any, workers: Any = None) -> int:
     """Return how many tasks the cluster's workers can run at once now.
 
@@ -142,7 +162,7 @@ def count_cores(client: Any, workers: Any = None) -> int:
         Count these workers alone: addresses, host names or aliases. Where none of
         them is an address that the scheduler knows, all are counted.
     """
-    threads: dict[str, int] = client.nthreads()
+    threads = _threads_of(client)
     if workers is not None:
         named: Iterable[str] = [workers] if isinstance(workers, str) else workers
         known = [threads[name] for name in named if name in threads]
