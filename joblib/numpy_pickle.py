@@ -17,11 +17,7 @@ from ._persist.arguments import parse_compress
 from ._persist.dtype_check import check_dtype
 from ._persist.failures import CorruptFileError, TruncatedFileError
 from ._persist.reading import read_object
-from ._persist.shortcuts import (
-    NestedUnpickler,
-    ShortLoader,
-    array_types,
-)
+from ._persist.shortcuts import NestedUnpickler, ShortLoader, array_types
 from ._persist.writing import write_to_file, write_to_path
 from .numpy_pickle_compat import (
     NDArrayWrapper,
