@@ -182,6 +182,10 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         """Start anew with the size of batches."""
         self.stop_call()
         self.reset_batch_stats()
+        if not self._couriers:
+            # No cycle, in which what was scattered by hand would stay on the
+            # cluster until the garbage collector comes by.
+            self.parallel = None
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel the tasks of given-up calls and release all they hold."""

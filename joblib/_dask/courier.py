@@ -167,6 +167,8 @@ class Courier(threading.Thread):
             self._call_off()
         finally:
             self._sharing.clear()
+            # no cycles: whoever keeps the call would keep its backend by them
+            del self._collector, self.call
 
     def _turn(self) -> bool:
         with self._condition:

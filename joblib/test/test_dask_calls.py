@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -366,6 +367,8 @@ def test_what_is_scattered_by_hand_is_not_pickled_again(client, monkeypatch):
         for _ in range(2):
             assert Parallel()(delayed(_size_of)(value, i) for i in range(5)) == [10] * 5
     assert CountedPickles.count == 0
+    gc.collect()  # it is kept for as long as the context's backend
+    assert tasks_left(client) == []
 
 
 class FakeClient:
