@@ -133,6 +133,43 @@ class Run:
         Called after each completion, on its thread.
     """
 
+    # Slots, since the attributes are read several times for every batch.
+    __slots__ = (
+        "_dispatch",
+        "_fixed_size",
+        "_learn",
+        "_make_job",
+        "_n_paid",
+        "active",
+        "awaited",
+        "backend",
+        "by_callback",
+        "caller",
+        "condition",
+        "draining",
+        "ended",
+        "error",
+        "exhausted",
+        "finished",
+        "is_inline",
+        "jobs",
+        "lock",
+        "managed",
+        "n_completed_batches",
+        "n_completed_tasks",
+        "n_dispatched_batches",
+        "n_dispatched_tasks",
+        "ordered",
+        "over",
+        "parallel",
+        "pending",
+        "plan",
+        "progress",
+        "source",
+        "state",
+        "timeout",
+    )
+
     def __init__(
         self,
         parallel: Any,
