@@ -23,6 +23,7 @@ from ._engine.claims import claim, release
 from ._engine.config import parallel_backend, parallel_config
 from ._engine.context import DEFAULTS as default_parallel_config
 from ._engine.context import _backend, current, setting
+from ._engine.job import TASK_DONE, TASK_ERROR, TASK_PENDING, Job
 from ._engine.launch import make_run
 from ._engine.options import (
     check_return_as,
@@ -37,7 +38,7 @@ from ._engine.registry import BACKENDS
 from ._engine.report import CallReport
 from ._engine.resolve import VALID_BACKEND_CONSTRAINTS, VALID_BACKEND_HINTS
 from ._engine.retrieval import collect, inline, stream, warn_early_exit
-from ._engine.run import TASK_DONE, TASK_ERROR, TASK_PENDING, Job, Run
+from ._engine.run import Run
 from ._engine.select import (
     MAYBE_AVAILABLE_BACKENDS,
     DefaultNames,

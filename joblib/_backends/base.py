@@ -76,6 +76,10 @@ class ParallelBackendBase(metaclass=ABCMeta):
     #: results are taken from the callback by `retrieve_result_callback`, else by
     #: `retrieve_result` in the caller
     supports_retrieve_callback: ClassVar[bool] = False
+    #: the workers are threads of this process that call `func` and pass what it
+    #: returns or raises to the callback, and no more: the engine may then let them
+    #: take tasks from the caller's iterable by themselves
+    lets_workers_draw: ClassVar[bool] = False
     #: a call whose effective n_jobs is 1 runs in the calling thread; False for
     #: a backend whose one worker is elsewhere and is what the user asked for
     runs_single_job_inline: ClassVar[bool] = True

@@ -170,6 +170,21 @@ class ThreadingBackend(ParallelBackendBase):
     _pool: Team | None = None
     _n_jobs: int = 1
 
+    @property
+    def lets_workers_draw(self) -> bool:  # type: ignore[override]
+        """Whether batches go to the threads, and come back, as they are.
+
+        Not if a subclass has a say in it.
+        """
+        kind = type(self)
+        return (
+            kind.submit is ThreadingBackend.submit
+            and kind.retrieve_result_callback
+            is ThreadingBackend.retrieve_result_callback
+            and self.supports_retrieve_callback
+            and not {"submit", "retrieve_result_callback"} & vars(self).keys()
+        )
+
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return the number of threads; negative counts back from the cores."""
         check_n_jobs(n_jobs)

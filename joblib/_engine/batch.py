@@ -258,12 +258,7 @@ class BatchedCalls:
         before = local.get("config")
         local["config"] = plan.config if before is None else plan.over(before)
         try:
-            if plan.wrappers:
-                return [run_wrapped(plan.wrappers, task) for task in self.items]
-            if len(self.items) == 1:
-                func, args, kwargs = self.items[0]
-                return [func(*args, **kwargs)]
-            return [func(*args, **kwargs) for func, args, kwargs in self.items]
+            return self._results()
         except (TypeError, ValueError) as error:
             better = explain_undelayed(self.items, error)
             if better is not None:
@@ -271,6 +266,12 @@ class BatchedCalls:
             raise
         finally:
             local["config"] = before
+
+    def _results(self) -> list[Any]:
+        wrappers = self._plan.wrappers
+        if wrappers:
+            return [run_wrapped(wrappers, task) for task in self.items]
+        return [func(*args, **kwargs) for func, args, kwargs in self.items]
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reducer_callback is not None:

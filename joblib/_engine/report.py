@@ -8,7 +8,8 @@ from typing import Any
 
 from ..logger import Logger
 from .progress import Snapshot, progress_line
-from .run import Run, State
+from .run import Run
+from .states import State
 
 
 class CallReport(Logger):

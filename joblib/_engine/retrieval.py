@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from .batch import explain_undelayed, run_wrapped
-from .run import ANY, END, TASK_DONE, Run
+from .run import ANY, END, Run
 
 # On Windows a wait without an end can't be interrupted by Ctrl-C.
 _LONGEST_WAIT = 0.5 if sys.platform == "win32" else None
@@ -63,8 +63,8 @@ class _Ending:
 
 
 def warn_early_exit(run: Run) -> None:
-    done = sum(len(job.results) for job in run.finished)
-    done += sum(len(j.results) for j in run.jobs if j.status is TASK_DONE)
+    """Say what is lost when the caller takes no more results."""
+    done = len(run.ready) + len(run.finished)
     cancelled = run.n_dispatched_tasks - run.n_completed_tasks
     if not done and not cancelled:
         return
@@ -95,96 +95,109 @@ def _check(run: Run) -> None:
             run.error = None
 
 
-def _wait(run: Run, awaited: Any, oldest: Any = None) -> None:
-    """Wait for a change, at most until the oldest job's time is up."""
-    run.awaited = awaited
-    try:
-        _wait_at_most(run, oldest)
-    finally:
-        run.awaited = None
+def _wait(run: Run, job: Any) -> None:
+    """Wait for a change, at most until the time of the job waited for is up.
 
-
-def _wait_at_most(run: Run, oldest: Any) -> None:
-    if run.timeout is None or oldest is None:
+    The condition is held. Without a job, no clock runs: the caller's iterable
+    may take its time.
+    """
+    if run.timeout is None or job is None:
         run.condition.wait(_LONGEST_WAIT)
         return
     now = monotonic()
-    if oldest.deadline is None:
-        oldest.deadline = now + run.timeout
-    elif now >= oldest.deadline:
+    if job.deadline is None:
+        job.deadline = now + run.timeout
+    elif now >= job.deadline:
         raise timeout_error(
             f"A task was not done within timeout={run.timeout} seconds of being "
             "waited for. The call was aborted; pass a longer `timeout`, or None."
         )
-    left = oldest.deadline - now
+    left = job.deadline - now
     run.condition.wait(left if _LONGEST_WAIT is None else min(left, _LONGEST_WAIT))
 
 
-def _until_drained(run: Run) -> None:
-    """Wait until every task has completed."""
-    with run.condition:
-        while not run.drained():
-            _check(run)
-            _wait(run, END)
-        _check(run)
+def _oldest(run: Run) -> Any:
+    return next(iter(run.pending), None)
 
 
-def _ordered(run: Run) -> Iterator[list[Any]]:
-    """Yield the results of each batch in the order of dispatch."""
-    jobs = run.jobs
+def _ordered(run: Run) -> Iterator[Any]:
+    """Yield the results in the order of the tasks."""
+    ready = run.ready
+    number = 0
     while True:
-        # What has completed is taken without the lock: only this thread takes.
-        while jobs and jobs[0].status is TASK_DONE and run.active:
-            job = jobs.popleft()
-            results, job.results = job.results, None
-            del job  # the consumer alone keeps the results from here on
-            yield results
-            del results
+        # Taken without the lock: only this thread takes.
+        while number in ready and run.active:
+            number += 1
+            yield ready.pop(number - 1)
         with run.condition:
-            _check(run)
-            head = jobs[0] if jobs else None
-            if head is None and run.drained():
-                return
-            if head is None or head.status is not TASK_DONE:
-                _wait(run, ANY if head is None else head, head)
+            run.awaited = number  # said before the last look
+            try:
+                while number not in ready:
+                    _check(run)
+                    if run.drained():
+                        return
+                    _wait(run, _oldest(run))
+                _check(run)
+            finally:
+                run.awaited = None
 
 
-def _unordered(run: Run) -> Iterator[list[Any]]:
-    """Yield the results of each batch as it completes."""
+def _unordered(run: Run) -> Iterator[Any]:
+    """Yield the results as they come."""
     finished = run.finished
     while True:
         while finished and run.active:
-            job = finished.popleft()
-            results, job.results = job.results, None
-            del job
-            yield results
-            del results
+            yield finished.popleft()
         with run.condition:
+            run.awaited = ANY
+            try:
+                while not finished:
+                    _check(run)
+                    if run.drained():
+                        return
+                    _wait(run, _oldest(run))
+                _check(run)
+            finally:
+                run.awaited = None
+
+
+def _all(run: Run) -> list[Any]:
+    """Wait until every task has completed; return the results in order."""
+    with run.condition:
+        run.awaited = END
+        try:
+            while not run.drained():
+                _check(run)
+                run.condition.wait(_LONGEST_WAIT)
             _check(run)
-            if not finished:
-                if run.drained():
-                    return
-                _wait(run, ANY, next(iter(run.pending), None))
+        finally:
+            run.awaited = None
+    ready, run.ready = run.ready, {}
+    return [ready[number] for number in range(len(ready))]
 
 
-def _fetched(run: Run) -> Iterator[list[Any]]:
+def _fetched(run: Run) -> Iterator[Any]:
     """Yield results in order, fetched from a backend that has no callback for it."""
     while True:
         with run.condition:
-            while not (run.jobs and run.jobs[0].submitted):
+            run.awaited = ANY
+            try:
+                while not (run.jobs and run.jobs[0].submitted):
+                    _check(run)
+                    if not run.jobs and run.exhausted:
+                        return
+                    run.condition.wait(_LONGEST_WAIT)
                 _check(run)
-                if not run.jobs and run.exhausted:
-                    return
-                _wait(run, ANY)
-            _check(run)
+            finally:
+                run.awaited = None
             job = run.jobs.popleft()
         results = run.backend.retrieve_result(job.job, timeout=run.timeout)
         # A backend that calls back late, or never, must not stop the rest.
         run.complete(job, None)
-        yield results
+        yield from results
 
 
-def _batches(run: Run) -> Iterator[list[Any]]:
+def _results(run: Run) -> Iterator[Any]:
     if not run.by_callback:
         return _fetched(run)
     return _ordered(run) if run.ordered else _unordered(run)
@@ -192,19 +205,12 @@ def _batches(run: Run) -> Iterator[list[Any]]:
 
 def collect(run: Run) -> list[Any]:
     """Make the call; return all results in order."""
-    results: list[Any] = []
     with _Ending(run):
         run.backend.start_call()
         run.start()
         with run.backend.retrieval_context():
-            if run.by_callback and run.timeout is None:
-                _until_drained(run)
-                for job in run.jobs:
-                    results += job.results
-                run.jobs.clear()
-            else:
-                for batch in _batches(run):
-                    results += batch
+            at_once = run.by_callback and run.timeout is None
+            results = _all(run) if at_once else list(_results(run))
     run.parallel.print_progress()
     return results
 
@@ -216,10 +222,7 @@ def stream(run: Run) -> Iterator[Any]:
         run.start()
         yield None
         with run.backend.retrieval_context():
-            for batch in _batches(run):
-                batch.reverse()
-                while batch:  # a result that was yielded is the consumer's alone
-                    yield batch.pop()
+            yield from _results(run)
     run.parallel.print_progress()
 
 

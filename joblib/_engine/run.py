@@ -1,15 +1,5 @@
 """The state of one ``Parallel`` call, from its first batch to its last result.
 
-::
-
-                      start()                source read to its end
-    CREATED --> DISPATCHING --> DRAINING --------------------------> DONE
-                     |              |          and nothing pending
-                     +------+-------+
-                            v
-                        ABORTING --> ABORTED
-        (an error, an interrupt, a timeout, a closed generator)
-
 Completions arrive on threads of the backend. Each is owed one more batch; the
 debt is paid by whoever gets the source's lock, so that no worker ever waits for
 another one that is busy reading the caller's iterable.
@@ -21,7 +11,6 @@ never run under the latter, and ``submit`` under neither.
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,80 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from .._backends.base import overrides
 from .batch import BatchedCalls, Plan
+from .drawing import OpenBatch
+from .job import TASK_DONE, TASK_ERROR, TASK_PENDING
+from .states import NEXT, State
 
 if TYPE_CHECKING:
     from .source import Source
 
-TASK_DONE = "Done"
-TASK_ERROR = "Error"
-TASK_PENDING = "Pending"
-
-
 #: what the caller waits for, when it is not one job: whatever comes next, the end
 ANY = object()
 END = object()
-
-
-class State(enum.Enum):
-    """Where a run stands; see the drawing at the top of the module."""
-
-    CREATED = enum.auto()
-    DISPATCHING = enum.auto()
-    DRAINING = enum.auto()
-    DONE = enum.auto()
-    ABORTING = enum.auto()
-    ABORTED = enum.auto()
-
-
-#: the states that a state may turn into
-_NEXT = {
-    State.CREATED: {State.DISPATCHING, State.ABORTING, State.DONE},
-    State.DISPATCHING: {State.DRAINING, State.ABORTING},
-    State.DRAINING: {State.DONE, State.ABORTING},
-    State.ABORTING: {State.ABORTED},
-    State.DONE: set(),
-    State.ABORTED: set(),
-}
-
-
-class Job:
-    """One batch between its dispatch and its retrieval; the backend's callback.
-
-    Parameters
-    ----------
-    dispatch_timestamp : float
-        Seconds since the epoch.
-    batch_size : int
-        The number of tasks.
-    parallel : Parallel
-        Whose call it belongs to.
-    """
-
-    # Made once a batch: what most batches never change stands on the class.
-    status = TASK_PENDING
-    submitted = False
-    job: Any = None
-    results: Any = None
-    deadline: float | None = None
-
-    def __init__(
-        self, dispatch_timestamp: float, batch_size: int, parallel: Any
-    ) -> None:
-        self.dispatch_timestamp = dispatch_timestamp
-        self.batch_size = batch_size
-        self.parallel = parallel
-        # A late completion lands on its own run, whatever `parallel` does now.
-        self.run: Run = parallel._run
-
-    def register_job(self, job: Any) -> None:
-        """Keep what ``submit`` returned, for a backend without retrieve callback."""
-        self.job = job
-        self.submitted = True
-        self.run.wake()
-
-    def __call__(self, out: Any = None) -> None:
-        """Take the batch's outcome. On any thread; must be called once."""
-        self.run.complete(self, out)
 
 
 class Run:
@@ -140,6 +65,7 @@ class Run:
         "_learn",
         "_make_job",
         "_n_paid",
+        "_opens",
         "active",
         "awaited",
         "backend",
@@ -164,6 +90,7 @@ class Run:
         "parallel",
         "pending",
         "plan",
+        "ready",
         "progress",
         "source",
         "state",
@@ -198,8 +125,11 @@ class Run:
         self.active = True  # the call has neither ended nor been given up
         self.draining = False  # each completion dispatches one more batch
         self.error: BaseException | None = None
-        self.jobs: deque[Any] = deque()  # ordered: dispatched, not yet retrieved
-        self.finished: deque[Any] = deque()  # unordered: completed, not retrieved
+        # Results that nobody has taken yet: by the number of their task, or, where
+        # the order does not matter, as they came.
+        self.ready: dict[int, Any] = {}
+        self.finished: deque[Any] = deque()
+        self.jobs: deque[Any] = deque()  # to be fetched, without retrieve callback
         self.pending: dict[Any, None] = {}  # unordered, for the timeout: oldest first
         # changed under the source's lock only
         self.n_dispatched_batches = 0
@@ -209,7 +139,8 @@ class Run:
         self.n_completed_batches = 0
         self.n_completed_tasks = 0
         self.exhausted = False
-        self.awaited: Any = None  # a job, ANY or END while the caller waits
+        #: while the caller waits: the number of a task, ANY or END
+        self.awaited: Any = None
         self.lock = threading.Lock()
         self.condition = threading.Condition(self.lock)
         self.is_inline = False
@@ -223,12 +154,13 @@ class Run:
         self._fixed_size = batch_size or (None if adapts else 1)
         learns = overrides(backend, "batch_completed")
         self._learn = backend.batch_completed if learns else None
+        self._opens = backend.lets_workers_draw and batch_size is None
         self.plan = plan
 
     # ------------------------------------------------------------------ state
     def _move(self, to: State) -> bool:
         """Change the state, the lock held; False where that is no way to go."""
-        if to not in _NEXT[self.state]:
+        if to not in NEXT[self.state]:
             return False
         self.state = to
         self.draining = to is State.DRAINING
@@ -266,6 +198,7 @@ class Run:
             self._move(State.ABORTING)
             given_up = self._move(State.ABORTED)
             self.jobs.clear()
+            self.ready.clear()
             self.finished.clear()
             self.pending.clear()
         try:
@@ -336,20 +269,26 @@ class Run:
                         self._note_end()
                 return False
             job = self._make_job(time(), len(items), self.parallel)
+            job.start = self.n_dispatched_tasks
             self.n_dispatched_batches += 1
-            self.n_dispatched_tasks += job.batch_size
+            self.n_dispatched_tasks += len(items)
             if draining:
                 self._n_paid += 1
-            if self.ordered:
+            if not self.by_callback:
                 self.jobs.append(job)
             elif self.timeout is not None:
                 with self.lock:
                     self.pending[job] = None
-            if self.awaited is ANY:
-                self.wake()
+                    self.condition.notify_all()
         finally:
             lock.release()
-        handle = self.backend.submit(BatchedCalls(items, self.plan), job)
+        batch: BatchedCalls
+        if self._opens:
+            job.opened = True
+            batch = OpenBatch(items, self.plan, self, job)
+        else:
+            batch = BatchedCalls(items, self.plan)
+        handle = self.backend.submit(batch, job)
         if self.by_callback:
             # A completion before this point, on this thread or on another, has
             # left its debt for us to look at.
@@ -357,6 +296,27 @@ class Run:
         else:
             job.register_job(handle)
         return True
+
+    def draw(self) -> tuple[Any, int] | None:
+        """Give a worker that has time its next task, and the task's number.
+
+        None where there is none to be had at once.
+        """
+        lock = self.source.lock
+        if not self.draining or not lock.acquire(False):
+            return None
+        try:
+            items = self.source.take(1)
+            if not items:
+                return None
+            number = self.n_dispatched_tasks
+            self.n_dispatched_tasks = number + 1
+        finally:
+            lock.release()
+        # Somebody may have found the lock taken, and left a batch to us.
+        if self.n_completed_batches > self._n_paid:
+            self._pay()
+        return items[0], number
 
     def _note_end(self) -> None:
         """Learn that the source is empty, if it is; the lock is held."""
@@ -375,14 +335,27 @@ class Run:
             pass
 
     # ------------------------------------------------------------- completion
+    def publish(self, number: int, result: Any) -> None:
+        """Hand the result of one task over; wake the caller if it waits for it."""
+        if self.ordered:
+            self.ready[number] = result
+        else:
+            self.finished.append(result)
+        # Without the lock: the caller says what it waits for first, and looks at
+        # the results after that.
+        awaited = self.awaited
+        if awaited is not None and (awaited is ANY or awaited == number):
+            self.wake()
+
     def complete(self, job: Any, out: Any) -> None:
         """Take a batch's outcome, tell who waits for it, dispatch the next one."""
         if job.status is not TASK_PENDING:
             return
         try:
+            results: Any = ()
             if self.by_callback:
                 try:
-                    job.results = self.backend.retrieve_result_callback(out)
+                    results = self.backend.retrieve_result_callback(out)
                 except BaseException as error:  # the task's; handed to the caller
                     job.status = TASK_ERROR
                     self.fail(error)
@@ -391,15 +364,19 @@ class Run:
                 if not self.active or job.status is not TASK_PENDING:
                     return
                 job.status = TASK_DONE
+                if job.opened:
+                    pass
+                elif self.ordered:
+                    self.ready.update(enumerate(results, job.start))
+                else:
+                    self.finished.extend(results)
                 self.n_completed_tasks += job.batch_size
                 self.n_completed_batches += 1
-                if not self.ordered:
-                    self.finished.append(job)
-                    if self.timeout is not None:
-                        self.pending.pop(job, None)
+                if self.timeout is not None:
+                    self.pending.pop(job, None)
                 awaited = self.awaited
                 if awaited is not None and (
-                    awaited is job or awaited is ANY or self.drained()
+                    awaited is ANY or awaited in self.ready or self.drained()
                 ):
                     self.condition.notify()
             if self._learn is not None:

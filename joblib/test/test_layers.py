@@ -131,6 +131,9 @@ LAYERS: dict[str, list[str]] = {
     "6 engine": [
         "_engine.claims",
         "_engine.source",
+        "_engine.states",
+        "_engine.job",
+        "_engine.drawing",
         "_engine.run",
         "_engine.retrieval",
         "_engine.progress",
