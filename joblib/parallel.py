@@ -276,6 +276,8 @@ class Parallel(CallReport):
             backend.terminate()
         finally:
             release(backend, self)
+            if getattr(backend, "parallel", None) is self:
+                backend.parallel = None  # no cycle: both go when this object goes
 
     def _effective_n_jobs(self) -> int:
         n_jobs: int = self._backend.effective_n_jobs(self.n_jobs)

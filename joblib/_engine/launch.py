@@ -57,7 +57,7 @@ def make_run(
     run = Run(
         parallel,
         backend,
-        Source(iterator, n_jobs, limit),
+        Source(iterator, n_jobs, limit, shrinks=fixed is None),
         make_job,
         batch_size=fixed,
         plan=plan,

@@ -205,25 +205,27 @@ def _results(run: Run) -> Iterator[Any]:
 
 def collect(run: Run) -> list[Any]:
     """Make the call; return all results in order."""
+    parallel = run.parallel
     with _Ending(run):
         run.backend.start_call()
-        run.start()
+        run.start(stays=True)
         with run.backend.retrieval_context():
             at_once = run.by_callback and run.timeout is None
             results = _all(run) if at_once else list(_results(run))
-    run.parallel.print_progress()
+    parallel.print_progress()
     return results
 
 
 def stream(run: Run) -> Iterator[Any]:
     """Make the call; yield None when it has begun, and then the results."""
+    parallel = run.parallel
     with _Ending(run):
         run.backend.start_call()
-        run.start()
+        run.start(stays=False)
         yield None
         with run.backend.retrieval_context():
             yield from _results(run)
-    run.parallel.print_progress()
+    parallel.print_progress()
 
 
 def inline(run: Run, size: int) -> Iterator[Any]:
@@ -232,6 +234,7 @@ def inline(run: Run, size: int) -> Iterator[Any]:
     They are taken from the caller's iterable `size` at a time.
     """
     run.begin()
+    parallel = run.parallel
     progress = run.progress
     wrappers = run.plan.wrappers
     iterator = run.source.iterator
@@ -263,4 +266,4 @@ def inline(run: Run, size: int) -> Iterator[Any]:
         raise better from None
     finally:
         run.end()
-    run.parallel.print_progress()
+    parallel.print_progress()

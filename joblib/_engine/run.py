@@ -60,12 +60,12 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_dispatch",
         "_fixed_size",
         "_learn",
         "_make_job",
         "_n_paid",
         "_opens",
+        "_override",
         "active",
         "awaited",
         "backend",
@@ -147,14 +147,16 @@ class Run:
         self.ended = False  # `end` has begun
         self.over = False  # `end` has ended
         self._make_job = make_job
-        self._dispatch = dispatch or self.dispatch_one
+        self._override = dispatch
         self.progress = progress
         # Asked once a call and not once a batch: does this backend do either?
         adapts = overrides(backend, "compute_batch_size")
         self._fixed_size = batch_size or (None if adapts else 1)
         learns = overrides(backend, "batch_completed")
         self._learn = backend.batch_completed if learns else None
-        self._opens = backend.lets_workers_draw and batch_size is None
+        self._opens = (
+            backend.lets_workers_draw and batch_size is None and dispatch is None
+        )
         self.plan = plan
 
     # ------------------------------------------------------------------ state
@@ -215,6 +217,10 @@ class Run:
                     with self.lock:
                         self.over = True
                         self.condition.notify_all()
+                    # The object that was called keeps this one, for its counters:
+                    # no cycle, so that both, and the backend, go when it goes.
+                    self.parallel = self.progress = self._learn = None
+                    self._override = None
 
     def wait_until_over(self) -> None:
         """Wait for `end`, which another thread may be about."""
@@ -235,21 +241,36 @@ class Run:
             self._move(State.DISPATCHING)
             self._move(State.DRAINING)
 
-    def start(self) -> None:
-        """Give out the initial batches. On the caller's thread."""
+    def start(self, stays: bool) -> None:
+        """Give out the initial batches. On the caller's thread.
+
+        With `stays` the caller waits for all results now, and may as well read
+        on in its iterable for batches that are done already. Otherwise it must
+        get away: the iterable may wait for what it does with the results.
+        """
         with self.lock:
             if not self._move(State.DISPATCHING):
                 return
-        while self._dispatch(self.source):
+        while self._dispatch():
             pass
         self.source.release()
         with self.lock:
             self._note_end()
             if not self._move(State.DRAINING):
                 return
-        self._pay()
+        if stays:
+            self._pay()
+        elif self.n_completed_batches > self._n_paid and not self.exhausted:
+            threading.Thread(
+                target=self._pay_apart, name="joblib-dispatch", daemon=True
+            ).start()
 
-    def dispatch_one(self, iterator: Any = None) -> bool:
+    def _dispatch(self) -> bool:
+        if self._override is None:
+            return self.dispatch_one()
+        return self._override(self.source)
+
+    def dispatch_one(self) -> bool:
         """Form the next batch and submit it; False when there is none."""
         lock = self.source.lock
         draining = self.draining
@@ -330,9 +351,15 @@ class Run:
         while (
             self.n_completed_batches > self._n_paid
             and not self.exhausted
-            and self._dispatch(self.source)
+            and self._dispatch()
         ):
             pass
+
+    def _pay_apart(self) -> None:
+        try:
+            self._pay()
+        except BaseException as error:  # handed to the caller
+            self.fail(error)
 
     # ------------------------------------------------------------- completion
     def publish(self, number: int, result: Any) -> None:
@@ -349,7 +376,7 @@ class Run:
 
     def complete(self, job: Any, out: Any) -> None:
         """Take a batch's outcome, tell who waits for it, dispatch the next one."""
-        if job.status is not TASK_PENDING:
+        if job.status is not TASK_PENDING or not self.active:
             return
         try:
             results: Any = ()
@@ -379,10 +406,11 @@ class Run:
                     awaited is ANY or awaited in self.ready or self.drained()
                 ):
                     self.condition.notify()
-            if self._learn is not None:
-                self._learn(job.batch_size, time() - job.dispatch_timestamp)
-            if self.progress is not None:
-                self.progress()
+            learn, progress = self._learn, self.progress  # `end` takes them away
+            if learn is not None:
+                learn(job.batch_size, time() - job.dispatch_timestamp)
+            if progress is not None:
+                progress()
             # Left to the dispatching thread if that is still on its way.
             if job.submitted and self.draining and not self.exhausted:
                 self._pay()

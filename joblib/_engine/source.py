@@ -85,14 +85,23 @@ class Source:
         The effective number of jobs, for the sizes of the last batches.
     limit : int, optional
         How many tasks `take` may give out until `release`.
+    shrinks : bool, default=True
+        Whether the last batches may be smaller than what `take` is asked for.
     """
 
-    def __init__(self, iterable: Iterable[Any], n_jobs: int, limit: int | None) -> None:
+    def __init__(
+        self,
+        iterable: Iterable[Any],
+        n_jobs: int,
+        limit: int | None,
+        shrinks: bool = True,
+    ) -> None:
         self.lock = threading.Lock()
         self.exhausted = False
         self.iterator = iter(iterable)
         self._n_jobs = n_jobs
         self._budget = limit
+        self._shrinks = shrinks
         self._ahead: deque[Any] = deque()
 
     def release(self) -> None:
@@ -117,7 +126,7 @@ class Source:
             if size <= 0:
                 return []
             self._budget = budget - size
-        return self._take_ahead(size, read_on=budget is None)
+        return self._take_ahead(size, read_on=budget is None and self._shrinks)
 
     def _take_ahead(self, size: int, read_on: bool) -> list[Any]:
         """Take a batch, reading on one round to see the end before it comes."""

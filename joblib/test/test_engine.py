@@ -9,6 +9,7 @@ import time
 import traceback
 import warnings
 import weakref
+from queue import SimpleQueue
 
 import pytest
 
@@ -482,3 +483,61 @@ def test_a_timeout_is_of_the_type_of_older_releases_too():
 def test_no_timeout_without_parallelism():
     with pytest.warns(UserWarning, match="'SequentialBackend' does not support"):
         assert Parallel(1, timeout=3)([delayed(square)(3)]) == [9]
+
+
+# --------------------------------------------------- what is drawn, and what stays
+def test_an_iterable_that_waits_for_results():
+    # each task but the first is made of the result before it
+    made = []
+    results = None
+
+    def tasks():
+        yield delayed(square)(2)
+        for _ in range(5):
+            yield delayed(square)(made_ready.get(timeout=LONG))
+
+    made_ready = SimpleQueue()
+    for return_as in ("generator", "generator_unordered"):
+        made.clear()
+        results = Parallel(2, backend="threading", return_as=return_as, pre_dispatch=1)(
+            tasks()
+        )
+        for result in results:
+            made.append(result)
+            made_ready.put(result % 1000)
+        while not made_ready.empty():
+            made_ready.get()
+        assert made == [4, 16, 256, 65536, 287296, 87616]
+
+
+def test_a_long_task_after_short_ones_holds_up_nobody():
+    # Three short tasks, then one that waits until all others are done: whoever
+    # draws it must not keep the others' results or tasks to itself.
+    done = [threading.Event() for _ in range(40)]
+
+    def task(i):
+        if i == 3:
+            assert all(event.wait(LONG) for event in done if event is not done[3])
+        done[i].set()
+        return i
+
+    out = Parallel(2, backend="threading")(delayed(task)(i) for i in range(40))
+    assert out == list(range(40))
+
+
+def test_nothing_is_kept_in_a_cycle():
+    class Owned(ThreadingBackend):
+        pass
+
+    gc.collect()
+    gc.disable()
+    try:
+        for n_jobs in (1, 2):
+            backend = Owned()
+            parallel = Parallel(n_jobs, backend=backend)
+            assert parallel(delayed(square)(i) for i in range(5)) == [0, 1, 4, 9, 16]
+            gone = [weakref.ref(backend), weakref.ref(parallel)]
+            del backend, parallel
+            assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -74,6 +74,11 @@ def test_the_last_batches_shrink():
     assert share(40, 0, 2) == 1
 
 
+def test_a_size_that_was_asked_for_is_kept():
+    source = Source(range(10), n_jobs=2, limit=None, shrinks=False)
+    assert [len(batch) for batch in drain(source, 4)] == [4, 4, 2]
+
+
 def test_an_iterable_is_not_read_further_than_it_must():
     read = []
     source = Source((read.append(i) or i for i in range(50)), n_jobs=3, limit=4)
