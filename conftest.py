@@ -38,6 +38,7 @@ LASTING_THREADS = {
     "IO loop": "distributed: shared by the clients of the process",
     "Profile": "distributed: the profiler's thread ends at its next tick",
     "TCP-Executor": "distributed: name look-ups, for the life of the process",
+    "joblib-thread": "joblib: kept for a second, for the next call",
     "asyncio_": "asyncio: the event loop's own pool ends with the loop",
     "ExecutorManagerThread": "loky: belongs to the reusable pool",
     "QueueFeederThread": "loky: belongs to the reusable pool",
@@ -138,6 +139,8 @@ def end_reusable_pool() -> Iterator[None]:
     """Shut the reusable pool of worker processes down after each test file."""
     yield
     reusable = sys.modules.get("loky.reusable_executor")
-    executor = getattr(reusable, "_executor", None)
+    executor = getattr(reusable, "_executor", None)  # loky < 3.7: one in a process
+    storage = getattr(reusable, "_executor_storage", None)  # one for each thread
+    executor = getattr(storage, "executor", executor)
     if executor is not None:
         executor.shutdown(wait=True, kill_workers=True)

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from .base import FallbackToBackend, ParallelBackendBase
+from .thread_cache import CachedThread, give_back, start
 
 _Item = tuple[Callable[[], Any], Callable[[Any], Any]]
 
@@ -60,11 +61,9 @@ def check_n_jobs(n_jobs: Any) -> None:
 
 
 class Team:
-    """Up to `size` daemon threads that run batches in the order of submission.
+    """Up to `size` threads that run batches in the order of submission.
 
-    Threads are started one by one as batches come in, and end when the team is
-    closed. Each belongs to one team only, so that what tasks keep in
-    ``threading.local`` or in context variables does not outlive the call.
+    Threads join one by one as batches come in, and leave when the team is closed.
     """
 
     def __init__(self, size: int) -> None:
@@ -72,45 +71,40 @@ class Team:
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         #: queue ``(batch, callback)``; the callback gets the results, or `Failed`
         self.put = self._queue.put
-        self._threads: list[threading.Thread] = []
+        self._threads: list[CachedThread] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._dismissed: list[CachedThread] = []
         #: whether `attend` must follow a `put`: too few threads yet, or closed
         self.attention = True
 
     def attend(self) -> None:
-        """After `put` with `attention`: start a thread, or clear a closed queue."""
-        self._start_one()
+        """After `put` with `attention`: get a thread, or clear a closed queue."""
+        with self._lock:
+            if len(self._threads) < self.size and not self._closed:
+                try:
+                    self._threads.append(start(self._work))
+                except RuntimeError:
+                    # No more threads to be had: those there are do the work.
+                    self.size = len(self._threads)
+                    if self.size == 0:
+                        raise
+                self.attention = len(self._threads) < self.size
         if self._closed:
             # nobody else will see a batch that came when the door was shut
             self._drain()
 
-    def _start_one(self) -> None:
-        with self._lock:
-            count = len(self._threads)
-            if count >= self.size or self._closed:
-                return
-            thread = threading.Thread(
-                target=self._work, name=f"joblib-thread-{count}", daemon=True
-            )
-            self._threads.append(thread)
-            try:
-                thread.start()
-            except RuntimeError:
-                # No more threads to be had: those there are do the work.
-                self._threads.pop()
-                self.size = count
-                if count == 0:
-                    raise
-            self.attention = len(self._threads) < self.size
-
-    def _work(self) -> None:
+    def _work(self) -> bool:
+        """Run batches until the team is closed; False if it has given us back."""
+        me = threading.current_thread()
+        assert isinstance(me, CachedThread)
         take = self._queue.get
         out: Any
         while True:
             item = take()
             if item is None:
-                return
+                return me not in self._dismissed
+            me.busy = True
             batch, callback = item
             try:
                 out = batch()
@@ -119,25 +113,25 @@ class Team:
             callback(out)
             # While this thread waits, it must not keep a finished batch alive.
             del item, batch, callback, out
+            me.busy = False
 
-    def close(self, wait: bool) -> None:
+    def close(self) -> None:
         """End the team; unrun batches get `CancelledBatch`.
 
-        With `wait` the threads are joined: all batches must have been run.
+        The threads are free for another call: at once, or when their batch is
+        done.
         """
         with self._lock:
             if self._closed:
                 return
             self._closed = self.attention = True
-            threads = list(self._threads)
+            threads = self._threads
         self._drain()
+        # Nothing is queued any more: whoever is not at work will not be again.
+        self._dismissed = [thread for thread in threads if not thread.busy]
         for _ in threads:
             self._queue.put(None)
-        if wait:
-            me = threading.current_thread()
-            for thread in threads:
-                if thread is not me:
-                    thread.join()
+        give_back(self._dismissed)
 
     def _drain(self) -> None:
         ends = 0
@@ -238,7 +232,7 @@ class ThreadingBackend(ParallelBackendBase):
     def terminate(self) -> None:
         team, self._pool = self._pool, None
         if team is not None:
-            team.close(wait=True)
+            team.close()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel what is queued; a thread ends after the batch it is running."""
@@ -246,7 +240,7 @@ class ThreadingBackend(ParallelBackendBase):
         if ensure_ready:
             self._pool = Team(self._n_jobs)
         if team is not None:
-            team.close(wait=False)
+            team.close()
 
 
 def _ignore(out: Any) -> None:

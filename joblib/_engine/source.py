@@ -10,6 +10,7 @@ import numbers
 import threading
 from collections import deque
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -44,7 +45,7 @@ def initial_tasks(pre_dispatch: Any, n_jobs: int) -> int | None:
         return None
     value = pre_dispatch
     if isinstance(pre_dispatch, str):
-        value = eval_expr(pre_dispatch.replace("n_jobs", str(n_jobs)))
+        value = _evaluate(pre_dispatch, n_jobs)
     elif not isinstance(pre_dispatch, numbers.Real):
         raise TypeError(
             "pre_dispatch must be 'all', a number of tasks or an expression such as "
@@ -57,6 +58,12 @@ def initial_tasks(pre_dispatch: Any, n_jobs: int) -> int | None:
             f"{pre_dispatch!r} (that is {value}) with n_jobs={n_jobs}."
         )
     return int(value)
+
+
+@lru_cache(maxsize=64)
+def _evaluate(expression: str, n_jobs: int) -> Any:
+    # the same few expressions, call after call
+    return eval_expr(expression.replace("n_jobs", str(n_jobs)))
 
 
 def share(size: int, left: int, n_jobs: int) -> int:

@@ -107,6 +107,7 @@ LAYERS: dict[str, list[str]] = {
     "5 backends": [
         "_backends.autobatch",
         "_backends.sequential",
+        "_backends.thread_cache",
         "_backends.threads",
         "_backends.admission",
         "_backends.arrays",
