@@ -115,11 +115,11 @@ class Team:
             del item, batch, callback, out
             me.busy = False
 
-    def close(self) -> None:
+    def close(self, aborted: bool) -> None:
         """End the team; unrun batches get `CancelledBatch`.
 
-        The threads are free for another call: at once, or when their batch is
-        done.
+        After an abort a thread is free for another call when its batch is done;
+        else there is no batch left, and it is at once.
         """
         with self._lock:
             if self._closed:
@@ -127,8 +127,9 @@ class Team:
             self._closed = self.attention = True
             threads = self._threads
         self._drain()
-        # Nothing is queued any more: whoever is not at work will not be again.
-        self._dismissed = [thread for thread in threads if not thread.busy]
+        if not aborted:
+            # those that still are in the callback of the last batch come by themselves
+            self._dismissed = [thread for thread in threads if not thread.busy]
         for _ in threads:
             self._queue.put(None)
         give_back(self._dismissed)
@@ -232,7 +233,7 @@ class ThreadingBackend(ParallelBackendBase):
     def terminate(self) -> None:
         team, self._pool = self._pool, None
         if team is not None:
-            team.close()
+            team.close(aborted=False)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel what is queued; a thread ends after the batch it is running."""
@@ -240,7 +241,7 @@ class ThreadingBackend(ParallelBackendBase):
         if ensure_ready:
             self._pool = Team(self._n_jobs)
         if team is not None:
-            team.close()
+            team.close(aborted=True)
 
 
 def _ignore(out: Any) -> None:
