@@ -30,6 +30,7 @@ from .._engine.batch import name_of
 from .._memmap.reducers import result_reducers
 from .._memmap.store import Dump
 from .arrays import CallArrays
+from .outgoing import check_tasks
 
 Reducers = Mapping[type, Callable[[Any], Any]]
 
@@ -235,6 +236,7 @@ class Transport:
 
     def pack(self, batch: Callable[[], Any]) -> Parcel:
         """Return `batch` in a form that any queue can carry."""
+        check_tasks(batch)
         return Parcel(batch, self)
 
     def unpack(self, payload: bytes, name: str = "") -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._backends.autobatch import AutoBatchingMixin
 from .._backends.base import FallbackToBackend, ParallelBackendBase
+from .._backends.outgoing import check_tasks
 from .._backends.sequential import SequentialBackend
 from .clients import (
     check_submit_options,
@@ -212,6 +213,7 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
     ) -> Any:
         """Give a batch to the call's courier."""
+        check_tasks(func)
         call = getattr(callback, "run", None)
         here = threading.current_thread()
         if isinstance(here, Courier) and here.call is call:

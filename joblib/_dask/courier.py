@@ -235,7 +235,10 @@ class Courier(threading.Thread):
 
     def _call_back(self, shipment: Shipment, out: Any) -> None:
         if type(out) is Lost:
-            error = explain_loss(shipment.batch, out, self._client)
+            try:
+                error = explain_loss(shipment.batch, out, self._client)
+            except Exception:  # such as a function that raises when asked its name
+                error = out.error
             out = Lost(error, out.cancelled)
             del error
         try:

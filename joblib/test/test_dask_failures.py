@@ -90,6 +90,43 @@ def test_a_large_argument_that_cannot_be_pickled(client):
             Parallel()(delayed(increment)(value) for _ in range(3))
 
 
+# ---------------------------------------------------------------- what is no task
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        (3, TypeError),
+        (None, TypeError),
+        (increment, TypeError),
+        (delayed(increment), TypeError),
+        ((increment, (1,)), ValueError),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 30])
+def test_an_item_that_is_no_task(client, item, kind, place):
+    tasks = [delayed(increment)(i) for i in range(40)]
+    tasks[place] = item
+    with parallel_config("dask"):
+        with pytest.raises(kind, match="runs tasks made by `delayed`.*got an item"):
+            Parallel()(tasks)
+
+
+class Nameless:
+    """Raises when it is asked for its name, as some proxies do."""
+
+    @property
+    def __name__(self):
+        raise RuntimeError("no name")
+
+    def __call__(self, x):
+        return x + 1 if x else threading.Lock()
+
+
+def test_a_function_without_a_name_keeps_nobody_waiting(client):
+    with parallel_config("dask"):
+        with pytest.raises((RuntimeError, pickle.PicklingError)):
+            Parallel()(delayed(Nameless())(i) for i in range(3))
+
+
 # --------------------------------------------------------------------- errors
 def test_the_tasks_own_error_and_where_it_was_raised(client):
     with parallel_config("dask"):

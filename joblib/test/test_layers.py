@@ -111,6 +111,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.threads",
         "_backends.admission",
         "_backends.arrays",
+        "_backends.outgoing",
         "_backends.transport",
         "_backends.guard",
         "_backends.pooled",

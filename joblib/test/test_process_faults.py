@@ -334,3 +334,16 @@ def test_a_pool_that_recycles_its_workers():
 )
 def test_exit_codes_in_words(code, text):
     assert describe_exit(code) == text
+
+
+# ---------------------------------------------------------------- what is no task
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [(3, TypeError), (None, TypeError), (abs, TypeError), ((abs, (1,)), ValueError)],
+)
+@pytest.mark.parametrize("place", [0, 30])
+def test_an_item_that_is_no_task(make, item, kind, place):
+    tasks = [delayed(abs)(i) for i in range(40)]
+    tasks[place] = item
+    with pytest.raises(kind, match="runs tasks made by `delayed`.*got an item"):
+        Parallel(n_jobs=2, backend=make())(tasks)
