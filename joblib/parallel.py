@@ -300,6 +300,8 @@ class Parallel(CallReport):
                 warn_early_exit(run)
                 run.end()
         finally:
+            if run is not None:
+                run.wait_until_over()  # another thread may be about it
             self._give_back(self._backend)
 
     # ---------------------------------------------------------------- a call

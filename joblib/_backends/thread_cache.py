@@ -23,7 +23,8 @@ IDLE_SECONDS = 1.0
 #: thread has to report back itself: else `give_back` was called for it
 Work = Callable[[], bool]
 
-_lock = threading.Lock()
+# re-entrant: the collector may end another call on a thread that holds it
+_lock = threading.RLock()
 _idle: list[CachedThread] = []
 
 
@@ -85,7 +86,7 @@ def give_back(threads: list[CachedThread]) -> None:
 def _forget_all() -> None:
     # After a fork the child has none of the threads, and a lock that may be held.
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _idle.clear()
 
 

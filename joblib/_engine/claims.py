@@ -6,10 +6,12 @@ it: by tasks on several threads, and by generators that are still going on.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
-_lock = threading.Lock()
+# re-entrant: the collector may end another call on a thread that holds it
+_lock = threading.RLock()
 # id of the backend -> (the backend, kept alive so that its id stays its own; owner)
 _claims: dict[int, tuple[Any, Any]] = {}
 
@@ -36,3 +38,13 @@ def release(backend: Any, owner: object) -> None:
         held = _claims.get(id(backend))
         if held is not None and held[1] is owner:
             del _claims[id(backend)]
+
+
+def _renew_lock() -> None:
+    # After a fork nobody is left in the child to let go of it.
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +12,17 @@ if TYPE_CHECKING:
 TASK_DONE = "Done"
 TASK_ERROR = "Error"
 TASK_PENDING = "Pending"
+
+
+def _ends_call_on_error(call: Callable[..., None]) -> Callable[..., None]:
+    @wraps(call)
+    def guarded(self: Job, *args: Any, **kwargs: Any) -> None:
+        try:
+            call(self, *args, **kwargs)
+        except BaseException as error:  # handed to the caller
+            self.run.fail(error)
+
+    return guarded
 
 
 class Job:
@@ -43,6 +56,14 @@ class Job:
         self.parallel = parallel
         # A late completion lands on its own run, whatever `parallel` does now.
         self.run: Run = parallel._run
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        # A backend can do nothing with an error of its callback, and the caller
+        # would wait for the batch for ever.
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("__call__")
+        if own is not None:
+            cls.__call__ = _ends_call_on_error(own)  # type: ignore[method-assign]
 
     def register_job(self, job: Any) -> None:
         """Keep what ``submit`` returned, for a backend without retrieve callback."""

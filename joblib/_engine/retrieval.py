@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from typing import Any
 from .batch import explain_undelayed, run_wrapped
 from .run import ANY, END, Run
 
-# On Windows a wait without an end can't be interrupted by Ctrl-C.
-_LONGEST_WAIT = 0.5 if sys.platform == "win32" else None
+# Seconds. A Ctrl-C does not end a wait when it comes just before it, or when the
+# system has another thread take the signal; on Windows it never does.
+_LONGEST_WAIT = 0.5
 
 
 def timeout_error(message: str) -> Exception:
@@ -53,13 +53,8 @@ class _Ending:
             return
         if exc_type is GeneratorExit and run.active:
             warn_early_exit(run)
-        if threading.get_ident() == run.caller:
-            run.end()
-            return
-        # A generator that is collected on a thread of the backend: stopping the
-        # workers from there would have the thread wait for itself.
-        run.fail(RuntimeError("The generator of results was closed."))
-        threading.Thread(target=run.end, name="joblib-abort", daemon=True).start()
+        # A generator may be closed by another thread, even by one of the backend.
+        run.end(apart=threading.get_ident() != run.caller)
 
 
 def warn_early_exit(run: Run) -> None:
@@ -113,7 +108,7 @@ def _wait(run: Run, job: Any) -> None:
             "waited for. The call was aborted; pass a longer `timeout`, or None."
         )
     left = job.deadline - now
-    run.condition.wait(left if _LONGEST_WAIT is None else min(left, _LONGEST_WAIT))
+    run.condition.wait(min(left, _LONGEST_WAIT))
 
 
 def _oldest(run: Run) -> Any:

@@ -60,42 +60,12 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_fixed_size",
-        "_learn",
-        "_make_job",
-        "_n_paid",
-        "_opens",
-        "_override",
-        "active",
-        "awaited",
-        "backend",
-        "by_callback",
-        "caller",
-        "condition",
-        "draining",
-        "ended",
-        "error",
-        "exhausted",
-        "finished",
-        "is_inline",
-        "jobs",
-        "lock",
-        "managed",
-        "n_completed_batches",
-        "n_completed_tasks",
-        "n_dispatched_batches",
-        "n_dispatched_tasks",
-        "ordered",
-        "over",
-        "parallel",
-        "pending",
-        "plan",
-        "ready",
-        "progress",
-        "source",
-        "state",
-        "timeout",
-    )
+        "_fixed_size _learn _make_job _n_paid _opens _override active awaited "
+        "backend by_callback caller condition draining ended error exhausted "
+        "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
+        "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
+        "ready progress source state timeout"
+    ).split()
 
     def __init__(
         self,
@@ -141,7 +111,8 @@ class Run:
         self.exhausted = False
         #: while the caller waits: the number of a task, ANY or END
         self.awaited: Any = None
-        self.lock = threading.Lock()
+        # Re-entrant: the collector may close a generator on a thread that holds it.
+        self.lock = threading.RLock()
         self.condition = threading.Condition(self.lock)
         self.is_inline = False
         self.ended = False  # `end` has begun
@@ -156,7 +127,7 @@ class Run:
         self._learn = backend.batch_completed if learns else None
         self._opens = (
             backend.lets_workers_draw and batch_size is None and dispatch is None
-        )
+        ) and timeout is None  # which must not run while a worker reads the iterable
         self.plan = plan
 
     # ------------------------------------------------------------------ state
@@ -191,19 +162,28 @@ class Run:
             if self._move(State.ABORTING):
                 self.error = error
 
-    def end(self) -> None:
-        """Stop what is left of the call and give the workers back; once."""
+    def end(self, apart: bool = False) -> None:
+        """Stop what is left of the call and give the workers back; once.
+
+        With `apart` on a thread of its own: a thread of the backend that stopped
+        the workers would have to wait for itself.
+        """
         with self.lock:
             if self.ended:
                 return
             self.ended = True
-            self._move(State.ABORTING)
-            given_up = self._move(State.ABORTED)
-            self.jobs.clear()
-            self.ready.clear()
-            self.finished.clear()
-            self.pending.clear()
+        if apart:
+            threading.Thread(target=self._end, name="joblib-abort", daemon=True).start()
+        else:
+            self._end()
+
+    def _end(self) -> None:
         try:
+            with self.lock:
+                self._move(State.ABORTING)
+                given_up = self._move(State.ABORTED)
+                for results in (self.jobs, self.ready, self.finished, self.pending):
+                    results.clear()
             if given_up and self.n_dispatched_batches and not self.is_inline:
                 self.backend.abort_everything(ensure_ready=self.managed)
         finally:
@@ -214,13 +194,13 @@ class Run:
                     if not self.managed:
                         self.parallel._give_back(self.backend)
                 finally:
-                    with self.lock:
-                        self.over = True
-                        self.condition.notify_all()
                     # The object that was called keeps this one, for its counters:
                     # no cycle, so that both, and the backend, go when it goes.
                     self.parallel = self.progress = self._learn = None
                     self._override = None
+                    with self.lock:
+                        self.over = True
+                        self.condition.notify_all()
 
     def wait_until_over(self) -> None:
         """Wait for `end`, which another thread may be about."""
@@ -284,7 +264,7 @@ class Run:
             items = self.source.take(
                 self._fixed_size or self.backend.compute_batch_size()
             )
-            if not items:
+            if not items or not self.active:  # it may have taken its time
                 if draining:
                     with self.lock:
                         self._note_end()
@@ -301,6 +281,11 @@ class Run:
                 with self.lock:
                     self.pending[job] = None
                     self.condition.notify_all()
+        except BaseException as error:
+            # Told before the lock goes: to whoever asks next, an iterable that has
+            # raised looks like one that has come to its end.
+            self.fail(error)
+            raise
         finally:
             lock.release()
         batch: BatchedCalls
@@ -332,6 +317,9 @@ class Run:
                 return None
             number = self.n_dispatched_tasks
             self.n_dispatched_tasks = number + 1
+        except BaseException as error:  # as above
+            self.fail(error)
+            raise
         finally:
             lock.release()
         # Somebody may have found the lock taken, and left a batch to us.
@@ -364,6 +352,8 @@ class Run:
     # ------------------------------------------------------------- completion
     def publish(self, number: int, result: Any) -> None:
         """Hand the result of one task over; wake the caller if it waits for it."""
+        if not self.active:
+            return  # nobody will take it, and it must not be kept
         if self.ordered:
             self.ready[number] = result
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import threading
@@ -14,8 +15,10 @@ from queue import SimpleQueue
 import pytest
 
 from joblib import Parallel, delayed, parallel_config
+from joblib._engine.run import Run
 from joblib._engine.states import State
 from joblib._parallel_backends import ThreadingBackend
+from joblib.parallel import BatchCompletionCallBack
 from joblib.test.backends import InlineBackend, ManualBackend
 
 LONG = 20  # seconds that no test should need
@@ -258,12 +261,85 @@ def test_an_interrupt_of_the_caller(monkeypatch):
     assert parallel([delayed(square)(3)]) == [9]
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs pthread_kill")
+@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
+def test_an_interrupt_that_another_thread_takes(return_as):
+    # It does not end the system call that the main thread waits in.
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals go to the main thread")
+    release = threading.Event()
+    parallel = Parallel(2, backend="threading", return_as=return_as)
+
+    def block(i):
+        if i == 0:
+            while parallel._run.awaited is None:
+                time.sleep(0)  # until the caller is about to wait
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        release.wait(LONG)
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(parallel(delayed(block)(i) for i in range(4)))
+    assert time.monotonic() - begun < LONG / 2
+    release.set()
+
+
 def test_an_interrupt_of_a_task():
     def interrupted(i):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         Parallel(2, backend="threading")(delayed(interrupted)(i) for i in range(4))
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_an_error_of_the_iterable_is_known_before_anyone_else_reads(monkeypatch, drawn):
+    # An iterator that has raised looks exhausted to the next who asks: the call
+    # must be given up by then, or it ends well, with results missing.
+    real_fail = Run.fail
+    drained = []
+
+    class Drawing(ManualBackend):
+        lets_workers_draw = drawn
+
+    backend = Drawing(2)
+
+    def fail_later(run, error):
+        if not drained:
+            drained.append(None)
+            while backend.queue:
+                backend.run(-1)
+            drained[0] = run.drained()
+        real_fail(run, error)
+
+    def tasks():
+        yield delayed(square)(0)
+        yield delayed(square)(1)
+        raise LookupError("no more to be had")
+
+    monkeypatch.setattr(Run, "fail", fail_later)
+    result = in_thread(lambda: Parallel(2, backend=backend, pre_dispatch=2)(tasks()))
+    backend.wait_for(2)
+    with contextlib.suppress(LookupError):  # a drawing worker raises it itself
+        backend.run()
+    with pytest.raises(LookupError, match="no more to be had"):
+        result()
+    assert drained == [False]
+
+
+@pytest.mark.parametrize("name", ["threading", "loky"])
+def test_a_batch_callback_that_fails_ends_the_call(monkeypatch, name):
+    class Counting(BatchCompletionCallBack):
+        def __call__(self, *args, **kwargs):
+            raise RuntimeError("no bar")
+
+    parallel = Parallel(2, backend=name)
+    with monkeypatch.context() as patch:
+        patch.setattr("joblib.parallel.BatchCompletionCallBack", Counting)
+        result = in_thread(lambda: parallel(delayed(square)(i) for i in range(20)))
+        with pytest.raises(RuntimeError, match="no bar"):
+            result()
+    assert parallel(delayed(square)(i) for i in range(3)) == [0, 1, 4]
 
 
 # ----------------------------------------------------------------- generators
@@ -332,12 +408,68 @@ def test_a_generator_closed_on_another_thread():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         in_thread(results.close)()
-    parallel._run.wait_until_over()
-    assert backend.aborts == [False]
     # and the object can be used again at once
     results = parallel(delayed(square)(i) for i in range(1))
+    assert backend.aborts == [False]
     backend.run(-1)
     assert list(results) == [0]
+
+
+def test_a_with_block_waits_for_what_another_thread_ends(monkeypatch):
+    order = []
+    entered, left = threading.Event(), threading.Event()
+
+    class Slow(ManualBackend):
+        def abort_everything(self, ensure_ready=True):
+            entered.set()
+            assert left.wait(LONG)
+            order.append("abort")
+
+        def terminate(self):
+            order.append("terminate")
+
+    waits = Run.wait_until_over
+
+    def wait_until_over(run):
+        left.set()
+        waits(run)
+
+    monkeypatch.setattr(Run, "wait_until_over", wait_until_over)
+    with Parallel(2, backend=Slow(2), return_as="generator") as parallel:
+        results = parallel(delayed(square)(i) for i in range(10))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            in_thread(results.close)()
+        assert entered.wait(LONG)
+    assert order == ["abort", "terminate"]
+
+
+def test_the_collector_may_close_a_generator_anywhere():
+    # Generators in cycles, collected at every other step of another call: also
+    # where that call's thread holds a lock of the engine.
+    def calls():
+        threshold = gc.get_threshold()
+        try:
+            for step in range(1, 150):
+                gc.disable()
+                box = [
+                    Parallel(2, backend="threading", return_as="generator")(
+                        delayed(square)(i) for i in range(20)
+                    )
+                ]
+                box.append(box)
+                del box
+                gc.set_threshold(step)
+                gc.enable()
+                assert Parallel(2, backend="threading")([delayed(square)(2)]) == [4]
+        finally:
+            gc.set_threshold(*threshold)
+            gc.enable()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        in_thread(calls)()
+        gc.collect()
 
 
 def test_an_error_of_the_consumer_ends_the_call():
@@ -468,6 +600,19 @@ def test_the_timeout_counts_from_being_waited_for():
     with pytest.raises(TimeoutError, match=r"timeout=0\.2 seconds"):
         next(results)
     assert backend.aborts == [False]
+
+
+@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
+def test_the_timeout_does_not_count_what_the_iterable_takes(return_as):
+    done = threading.Event()
+
+    def tasks():
+        yield from (delayed(square)(i) for i in range(4))
+        done.wait(0.4)  # nobody sets it
+        yield delayed(square)(4)
+
+    parallel = Parallel(2, backend="threading", timeout=0.1, return_as=return_as)
+    assert sorted(parallel(tasks())) == [0, 1, 4, 9, 16]
 
 
 def test_a_timeout_is_of_the_type_of_older_releases_too():
