@@ -80,6 +80,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     ) -> None:
         import loky
 
+        from . import forked  # noqa: F401 - from now on forks are prepared for
+
         self._workers = loky.get_reusable_executor(
             max_workers=n_jobs,
             timeout=idle_worker_timeout,

@@ -115,6 +115,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.transport",
         "_backends.guard",
         "_backends.pooled",
+        "_backends.forked",
         "_backends.loky",
         "_backends.multiprocessing",
         "_parallel_backends",

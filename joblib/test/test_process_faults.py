@@ -347,3 +347,28 @@ def test_an_item_that_is_no_task(make, item, kind, place):
     tasks[place] = item
     with pytest.raises(kind, match="runs tasks made by `delayed`.*got an item"):
         Parallel(n_jobs=2, backend=make())(tasks)
+
+
+# --------------------------------------------------------------- a forked process
+def call_in_child(connection):
+    connection.send(Parallel(n_jobs=2, backend="loky")(map(delayed(abs), [-1, -2, -3])))
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="processes can't be forked here")
+def test_a_process_forked_after_a_call_starts_workers_of_its_own():
+    Parallel(n_jobs=2, backend="loky")(map(delayed(abs), range(3)))
+    context = get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=call_in_child, args=(there,))
+    child.start()
+    try:
+        assert here.poll(20)
+        assert here.recv() == [1, 2, 3]
+        child.join(10)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+        child.join()
+        here.close()
+        there.close()
+    assert Parallel(n_jobs=2, backend="loky")(map(delayed(abs), [-4])) == [4]
