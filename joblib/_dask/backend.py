@@ -28,6 +28,8 @@ from .packing import Packed
 from .sharing import Sharing, check_scatter, scatter_all
 from .slots import SlotReleased
 
+ABORTED = "The call that it was part of was aborted."
+
 
 class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
     """Runs tasks on the workers of a dask.distributed cluster.
@@ -100,7 +102,9 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         # kept, for futures are found by the id of their object
         self._scatter = list(scatter or ())
         self._given: dict[int, Any] | None = None
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may end a forgotten generator's call at
+        # any point, on a thread that is here for another one.
+        self._lock = threading.RLock()
         # by the call they serve: several may be under way at once, such as two
         # generators in one context
         self._couriers: dict[Any, Courier] = {}
@@ -176,8 +180,13 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def stop_call(self) -> None:
         """Let the threads and the data on the cluster of ended calls go."""
-        for courier in self._take_ended():
-            courier.close()
+        for call, courier in self._take_ended():
+            # It may be another call's, given up a moment ago on its own thread,
+            # that will find nothing to abort any more.
+            if getattr(call, "aborting", False):
+                courier.abort(RuntimeError(ABORTED))
+            else:
+                courier.close()
 
     def terminate(self) -> None:
         """Start anew with the size of batches."""
@@ -190,15 +199,18 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel the tasks of given-up calls and release all they hold."""
-        for courier in self._take_ended():
-            courier.abort(RuntimeError("The call that it was part of was aborted."))
+        for _, courier in self._take_ended():
+            courier.abort(RuntimeError(ABORTED))
 
-    def _take_ended(self) -> list[Courier]:
+    def _take_ended(self) -> list[tuple[Any, Courier]]:
         with self._lock:
             ended = [
-                call for call in self._couriers if not getattr(call, "active", False)
+                call
+                for call in list(self._couriers)
+                if not getattr(call, "active", False)
             ]
-            return [self._couriers.pop(call) for call in ended]
+            taken = [(call, self._couriers.pop(call, None)) for call in ended]
+        return [(call, courier) for call, courier in taken if courier is not None]
 
     def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
         """Return the same cluster, all of it."""
@@ -247,6 +259,11 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         with self._lock:
             self._couriers[call] = courier
         courier.start()
+        if call is not None and not getattr(call, "active", True):
+            # It was given up meanwhile, and nobody will come for this courier.
+            with self._lock:
+                self._couriers.pop(call, None)
+            courier.abort(RuntimeError(ABORTED))
         return courier
 
     def retrieve_result_callback(self, out: Any) -> Any:

@@ -151,6 +151,11 @@ def _threads_of(client: Any) -> dict[str, int]:
     return threads
 
 
+def known_workers(client: Any) -> set[str]:
+    """Return the addresses of the workers there were when they were last counted."""
+    return set(_KNOWN.get(client, (0.0, {}))[1])
+
+
 def count_cores(client: Any, workers: Any = None) -> int:
     """Return how many tasks the cluster's workers can run at once now.
 

@@ -12,6 +12,7 @@ All callbacks of a call are made on its courier's thread, one after the other.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import sys
 import threading
@@ -34,6 +35,9 @@ HEARTBEAT = 0.5
 MESSAGE = 4_000_000
 #: how often a batch is sent at most, if its shared data is lost with a worker
 SENDINGS = 4
+#: what scattering raises when workers go meanwhile; the scheduler does not find one
+#: that it knew (KeyError), or finds none at all (TimeoutError, of its own in 3.10)
+WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
 
 
 class Shipment:
@@ -259,12 +263,13 @@ class Courier(threading.Thread):
         """Tell whether to send a batch again, with its shared arguments sent anew.
 
         dask cancels the tasks whose scattered data died with its last holder, and
-        scattering fails if the worker chosen for it dies meanwhile.
+        scattering fails if the worker chosen for it dies meanwhile. (The errors of
+        tasks never come here by their own type, but in a `TaskFailure`.)
         """
         if self._error is not None or self._client.status != "running":
             return False
         lost = self._lost_values(shipment)
-        if not (out.cancelled and lost) and not isinstance(out.error, OSError):
+        if not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
             return False
         self._sharing.forget(lost)
         shipment.values = []
