@@ -67,6 +67,13 @@ class delayed:  # noqa: N801 - used as a function everywhere
         return f"delayed({self.__wrapped__!r})"
 
 
+def _read(obj: Any, name: str) -> Any:
+    try:
+        return getattr(obj, name, None)
+    except Exception:  # an attribute of somebody's making: then it has none
+        return None
+
+
 def name_of(func: Any) -> str:
     """Return a readable name of a function, method, partial or callable object.
 
@@ -74,13 +81,15 @@ def name_of(func: Any) -> str:
     >>> name_of(partial(sorted, reverse=True))
     'sorted'
     """
-    seen = 0
-    while not hasattr(func, "__name__") and seen < 10:
-        inner = getattr(func, "func", None) or getattr(func, "function", None)
-        if inner is None:
-            return type(func).__name__
-        func, seen = inner, seen + 1
-    return str(getattr(func, "__qualname__", func.__name__))
+    for _ in range(10):
+        name = _read(func, "__qualname__") or _read(func, "__name__")
+        if isinstance(name, str):
+            return name
+        inner = _read(func, "func") or _read(func, "function")
+        if not callable(inner):
+            break
+        func = inner
+    return type(func).__name__
 
 
 def explain_undelayed(items: list[Any], error: Exception) -> Exception | None:
@@ -114,9 +123,9 @@ def run_wrapped(wrappers: tuple[Any, ...], task: Task) -> Any:
             raise
 
     # wrappers read the function's name, and may pickle or inspect it
-    innermost.__name__ = getattr(func, "__name__", type(func).__name__)
     innermost.__qualname__ = name_of(func)
-    innermost.__module__ = getattr(func, "__module__", innermost.__module__)
+    innermost.__name__ = innermost.__qualname__.rpartition(".")[2]
+    innermost.__module__ = _read(func, "__module__")
     innermost.__wrapped__ = func  # type: ignore[attr-defined]
 
     call: Callable[..., Any] = innermost

@@ -71,7 +71,8 @@ def progress_line(now: Snapshot, verbose: int) -> str | None:
         return f"{counts}{blank} | elapsed: {elapsed}"
     # The end is in sight: about `verbose` more lines, with what is left.
     step = now.total // verbose + 1
-    if not now.done or (now.total - now.done) % step:
+    left = now.total - now.done
+    if not now.done or not left or left % step:  # the last line says "finished"
         return None
-    remaining = now.elapsed / now.done * (now.total - now.done)
+    remaining = now.elapsed / now.done * left
     return f"{counts} | elapsed: {elapsed} remaining: {short_format_time(remaining)}"

@@ -234,7 +234,7 @@ def inline(run: Run, size: int) -> Iterator[Any]:
     wrappers = run.plan.wrappers
     iterator = run.source.iterator
     batches = iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
-    task: Any = None
+    begun: list[Any] = []  # the task at work
     try:
         run.backend.start_call()
         yield None
@@ -242,6 +242,7 @@ def inline(run: Run, size: int) -> Iterator[Any]:
             run.n_dispatched_batches += 1
             for task in (batch,) if size == 1 else batch:
                 run.n_dispatched_tasks += 1
+                begun[:] = (task,)
                 if wrappers:
                     result = run_wrapped(wrappers, task)
                 else:
@@ -255,7 +256,7 @@ def inline(run: Run, size: int) -> Iterator[Any]:
         run.exhausted = True
         run.finish()
     except (TypeError, ValueError) as error:
-        better = None if task is None else explain_undelayed([task], error)
+        better = explain_undelayed(begun, error)
         if better is None:
             raise
         raise better from None

@@ -63,7 +63,13 @@ def initial_tasks(pre_dispatch: Any, n_jobs: int) -> int | None:
 @lru_cache(maxsize=64)
 def _evaluate(expression: str, n_jobs: int) -> Any:
     # the same few expressions, call after call
-    return eval_expr(expression.replace("n_jobs", str(n_jobs)))
+    try:
+        return eval_expr(expression.replace("n_jobs", str(n_jobs)))
+    except ValueError as error:
+        raise ValueError(
+            f"pre_dispatch={expression!r} is neither 'all' nor arithmetic of numbers "
+            f"and n_jobs, such as '2 * n_jobs': {error}"
+        ) from error
 
 
 def share(size: int, left: int, n_jobs: int) -> int:

@@ -181,6 +181,8 @@ def test_what_is_no_task_is_told(n_jobs):
         parallel([square(7)])
     with pytest.raises(TypeError, match=r"made by `delayed`.*type 'function'"):
         parallel([square])
+    with pytest.raises(TypeError, match=r"made by `delayed`.*type 'NoneType'"):
+        parallel([None])
     with pytest.raises(ValueError, match=r"made by `delayed`.*type 'tuple'"):
         parallel([(square, (1,))])
     with pytest.raises(TypeError, match="'int' object is not iterable"):
