@@ -233,7 +233,10 @@ def inline(run: Run, size: int) -> Iterator[Any]:
     progress = run.progress
     wrappers = run.plan.wrappers
     iterator = run.source.iterator
-    batches = iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
+    batches: Iterator[Any] = (
+        iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
+    )
+    task: Any
     begun: list[Any] = []  # the task at work
     try:
         run.backend.start_call()
