@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = $(PYTHON) continuous_integration/run.py
 
-.PHONY: help demo test test-all-pythons test-sklearn unit lint conformance bench doc clean
+.PHONY: help demo test test-all-pythons test-sklearn unit soak lint conformance bench doc clean
 
 help:  ## say what there is
 	@$(RUN) help
@@ -21,6 +21,9 @@ test-sklearn:  ## scikit-learn's own tests of its parallel estimators
 
 unit:  ## this package's own tests
 	@$(RUN) unit
+
+soak:  ## those of its tests that take long
+	@$(RUN) soak
 
 lint:  ## ruff, mypy and the layer test
 	@$(RUN) lint

@@ -25,11 +25,23 @@ except ImportError:  # children are then not looked at
     psutil = None
 
 try:
+    import hypothesis
+except ImportError:
+    pass
+else:
+    # The same examples in each run, and nothing kept on disk.
+    hypothesis.settings.register_profile(
+        "joblib", derandomize=True, database=None, deadline=None, print_blob=False
+    )
+    hypothesis.settings.load_profile("joblib")
+
+try:
     # Fixtures for tests that start a cluster; they come with distributed.
     from distributed.utils_test import cleanup, loop, loop_in_thread  # noqa: F401
 except ImportError:
     pass
 
+SOAK_TIMEOUT = 300.0  # seconds for a soak test that says nothing else
 GRACE = 10.0  # seconds that a thread, a process or a file has to go away
 
 #: beginnings of the names of threads that may outlive a test
@@ -51,6 +63,14 @@ LASTING_PROCESSES = {
     "popen_loky": "loky: the workers of the reusable pool",
     "LokyProcess": "loky: the workers of the reusable pool",
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give soak tests more time, but for those with a timeout mark of their own."""
+    for item in items:
+        soak = item.get_closest_marker("soak")
+        if soak is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SOAK_TIMEOUT))
 
 
 def lasting_threads() -> set[threading.Thread]:

@@ -40,6 +40,7 @@ SKLEARN_FULL = [
     "sklearn.model_selection.tests.test_search",
 ]
 UNIT_TIMEOUT = 900  # seconds
+SOAK_TIMEOUT = 900
 
 
 class Step(NamedTuple):
@@ -236,6 +237,14 @@ def step_unit(runner: Runner, python: Path) -> None:
     runner.run(title, [*argv, f"--junitxml={report}"], UNIT_TIMEOUT, report=report)
 
 
+def step_soak(runner: Runner, python: Path) -> None:
+    report = REPORTS / "soak.xml"
+    argv = [python, "-m", "pytest", "-q", "-m", "soak", "joblib"]
+    runner.run(
+        "soak tests", [*argv, f"--junitxml={report}"], SOAK_TIMEOUT, report=report
+    )
+
+
 def step_conformance(runner: Runner, python: Path, extra: list[str]) -> None:
     report = REPORTS / f"conformance-{tag(python)}.xml"
     script = ROOT / "continuous_integration" / "conformance.py"
@@ -285,6 +294,11 @@ def command_unit(runner: Runner, options: argparse.Namespace) -> None:
     step_unit(runner, home("test,lint,demo"))
 
 
+def command_soak(runner: Runner, options: argparse.Namespace) -> None:
+    """Run those of this package's own tests that take long."""
+    step_soak(runner, home("test,lint,demo"))
+
+
 def command_conformance(runner: Runner, options: argparse.Namespace) -> None:
     """Run upstream's test files against this package."""
     step_conformance(runner, home("test,lint,demo"), options.arguments)
@@ -295,6 +309,7 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     python = home("test,lint,demo")
     step_lint(runner, python)
     step_unit(runner, python)
+    step_soak(runner, python)
     step_conformance(runner, python, options.arguments)
     step_sklearn(runner, python, SKLEARN_QUICK)
     step_demo(runner, python)
@@ -365,6 +380,7 @@ COMMANDS = {
     "test-all-pythons": command_test_all_pythons,
     "test-sklearn": command_test_sklearn,
     "unit": command_unit,
+    "soak": command_soak,
     "lint": command_lint,
     "conformance": command_conformance,
     "bench": command_bench,

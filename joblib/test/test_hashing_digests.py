@@ -14,6 +14,7 @@ import random
 import re
 import subprocess
 import sys
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -164,6 +165,25 @@ def test_a_large_array_that_is_not_contiguous_is_gathered_piecewise(monkeypatch)
     monkeypatch.setattr(array_bytes, "GATHER_BYTES", 1000)
     assert len(list(array_bytes.array_chunks(array))) > 50
     assert joblib.hash(array) == whole
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("hash_name", ["md5", "xxh3_128"])
+def test_a_large_array_is_hashed_without_a_copy_of_it(hash_name):
+    if hash_name == "xxh3_128":
+        pytest.importorskip("xxhash")
+    from joblib._persist import array_bytes
+
+    array = np.zeros((10, 10 << 20), dtype="f4")[:, ::2]  # 200 MB of 400
+    array += np.arange(10, dtype="f4")[:, None]
+    for value in (array, array.T, [array], {"k": array[::-1]}):
+        tracemalloc.start()
+        try:
+            joblib.hash(value, hash_name=hash_name)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 4 * array_bytes.GATHER_BYTES
 
 
 def test_hashing_keeps_nothing_alive():
