@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ _BUFFER_BYTES = 1 << 18
 _NEW_FILE_MODE = 0o666  # less the umask, as for open()
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DESCRIPTORS = "/proc/self/fd"
+# To free a replaced file of this size takes about as long as to start a thread for it.
+_LARGE_BYTES = 1 << 23
 
 
 def _temporary_name(directory: str) -> str:
@@ -37,7 +40,11 @@ def _open_nameless(directory: str) -> int | None:
         return None  # not on this file system, or not in this directory
 
 
-def _open_named(directory: str) -> tuple[int, str] | None:
+def _open_beside(directory: str) -> tuple[int, str | None] | None:
+    """Open a new file in a directory; its descriptor, and its name if it has one."""
+    descriptor = _open_nameless(directory)
+    if descriptor is not None:
+        return descriptor, None
     name = _temporary_name(directory)
     try:
         return os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _NEW_FILE_MODE), name
@@ -84,6 +91,36 @@ def _publish_nameless(descriptor: int, target: str, exists: bool) -> None:
 
 
 @contextlib.contextmanager
+def _held(path: str, size: int) -> Iterator[None]:
+    """Keep the file to be replaced open while its place is taken, if it is large.
+
+    The system frees a file with its last name or descriptor, whichever goes later,
+    and that takes a while for a large one. Here it is the descriptor that goes last,
+    in a thread which nobody waits for.
+
+    Raises
+    ------
+    OSError
+        If the file may not be written, as `open` raises it.
+    """
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+    if size < _LARGE_BYTES or os.name != "posix":  # Windows replaces no open file
+        os.close(descriptor)
+        yield
+        return
+    try:
+        yield
+    finally:
+        closing = threading.Thread(
+            target=os.close, args=(descriptor,), name="joblib-free-replaced-file"
+        )
+        try:
+            closing.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
 def replacing(path: str) -> Iterator[Any]:
     """Open a binary file that becomes `path` once the block ends without an error.
 
@@ -112,36 +149,29 @@ def replacing(path: str) -> Iterator[Any]:
     except OSError:
         old = None
     regular = old is None or stat.S_ISREG(old.st_mode)
-    descriptor: int | None = None
-    name = None
-    if path and regular and not path.endswith(os.sep):
-        if old is not None:
-            # The error of a file that may not be written is that of opening it.
-            os.close(os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)))
-        directory = os.path.dirname(target)
-        descriptor = _open_nameless(directory)
-        if descriptor is None:
-            opened = _open_named(directory)
-            if opened is not None:
-                descriptor, name = opened
-    if descriptor is None:
-        # Devices and the like, and directories that take no new file: open() either
-        # works or raises the error that fits.
+    if not path or not regular or path.endswith(os.sep):
+        # Devices and the like: open() either works or raises the error that fits.
         with open(path, "wb", buffering=_BUFFER_BYTES) as file:
             yield file
         return
-
-    try:
-        with open(descriptor, "wb", buffering=_BUFFER_BYTES) as file:
-            if old is not None:
-                _take_over_attributes(descriptor, old)
-            yield file
-            file.flush()
-            if name is None:
-                _publish_nameless(descriptor, target, old is not None)
-        if name is not None:
-            concurrency_safe_rename(name, target)
-            name = None
-    finally:
-        if name is not None:
-            os.unlink(name)
+    with _held(path, old.st_size) if old is not None else contextlib.nullcontext():
+        beside = _open_beside(os.path.dirname(target))
+        if beside is None:  # the directory takes no new file
+            with open(path, "wb", buffering=_BUFFER_BYTES) as file:
+                yield file
+            return
+        descriptor, name = beside
+        try:
+            with open(descriptor, "wb", buffering=_BUFFER_BYTES) as file:
+                if old is not None:
+                    _take_over_attributes(descriptor, old)
+                yield file
+                file.flush()
+                if name is None:
+                    _publish_nameless(descriptor, target, old is not None)
+            if name is not None:
+                concurrency_safe_rename(name, target)
+                name = None
+        finally:
+            if name is not None:
+                os.unlink(name)
