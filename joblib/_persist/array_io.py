@@ -23,6 +23,7 @@ from ..backports import make_memmap
 from .array_bytes import array_chunks
 from .dtype_check import check_dtype
 from .failures import CorruptFileError, TruncatedFileError
+from .parallel_read import WORTHWHILE_BYTES, fill_in_parallel, thread_count
 
 ALIGNMENT_BYTES = 16
 # Below this, padding and elements go out in one write.
@@ -100,6 +101,17 @@ def _fill(file: Any, buffer: memoryview) -> int:
     return done
 
 
+def _fill_from_disk(file: Any, buffer: memoryview) -> int:
+    """Like `_fill`, for a file of which `bytes_left` knows the size."""
+    n_threads = thread_count() if len(buffer) >= WORTHWHILE_BYTES else 1
+    if n_threads == 1:
+        return _fill(file, buffer)
+    position = file.tell()
+    done = fill_in_parallel(file.fileno(), position, buffer, n_threads)
+    file.seek(position + done)
+    return done
+
+
 def skip_padding(file: Any) -> None:
     """Read past the padding of an array that has one."""
     count = file.read(1)
@@ -134,14 +146,16 @@ def read_elements(file: Any, shape: Any, dtype: Any, order: str) -> Any:
     """Return a new array filled from the file."""
     np: Any = importlib.import_module("numpy")
     size = _byte_size(shape, dtype)
+    fill = _fill
     if size > _CHECKED_BYTES:
         left = bytes_left(file)
         if left is not None:
             _expect(size, left)
+            fill = _fill_from_disk
     array = np.empty(shape, dtype=dtype, order="F" if order == "F" else "C")
     if size:
         flat = array.T if order == "F" else array
-        _expect(size, _fill(file, memoryview(flat.reshape(-1).view(np.uint8))))
+        _expect(size, fill(file, memoryview(flat.reshape(-1).view(np.uint8))))
     return array
 
 
