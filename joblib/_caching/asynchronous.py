@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..func_inspect import format_call
-from .function import _MISS, MemorizedFunc
+from .function import MemorizedFunc
+from .keys import Call
 from .results import NotMemorizedResult
+from .steps import MISS
 from .uncached import NotMemorizedFunc
 
 
@@ -33,15 +34,21 @@ class AsyncMemorizedFunc(MemorizedFunc):
 
     __module__ = "joblib.memory"
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the stored result of a call, or await the function and store it."""
-        call_id = self._identify_call(args, kwargs)
-        output = self._load(call_id, args, kwargs)
-        if output is _MISS:
-            output = (await self._compute(call_id, args, kwargs))[0]
-        return output
+        return await self._answer(args, kwargs)
 
-    async def call(self, *args: Any, **kwargs: Any) -> Any:
+    async def call_and_shelve(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Return a reference to the result of a call; compute it if it is not stored.
+
+        Returns
+        -------
+        MemorizedResult or NotMemorizedResult
+            The latter, with the value, when it could not be stored.
+        """
+        return await self._answer(args, kwargs, shelve=True)
+
+    async def call(self, /, *args: Any, **kwargs: Any) -> Any:
         """Await the function whether or not the result is stored, and store it.
 
         Returns
@@ -51,34 +58,21 @@ class AsyncMemorizedFunc(MemorizedFunc):
         metadata : dict
             ``duration`` and ``time`` of the call in seconds, ``input_args``.
         """
-        call_id = (self.func_id, self._get_args_id(*args, **kwargs))
+        call = self._identify(args, kwargs)
         self._check_previous_func_code(stacklevel=3)
-        return await self._compute(call_id, args, kwargs)
+        return await self._compute(call)
 
-    async def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a reference to the result of a call; compute it if it is not stored.
-
-        Returns
-        -------
-        MemorizedResult or NotMemorizedResult
-            The latter, with the value, when it could not be stored.
-        """
-        call_id = self._identify_call(args, kwargs)
-        if self._is_stored(call_id):
-            return self._make_reference(call_id)
-        output, metadata = await self._compute(call_id, args, kwargs, reload=False)
-        return self._refer_or_keep(call_id, output, metadata)
-
-    async def _compute(
-        self,
-        call_id: tuple[str, str],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        reload: bool = True,
+    async def _answer(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], shelve: bool = False
     ) -> Any:
-        if self._verbose > 0:
-            print(format_call(self.func, args, kwargs))
+        call = self._ask(args, kwargs)
+        answer = self._find(call, shelve)
+        if answer is MISS:
+            answer = (await self._compute(call, shelve))[0]
+        return answer
+
+    async def _compute(self, call: Call, shelve: bool = False) -> Any:
+        self._announce(call)
         start = time.perf_counter()
-        output = await self.func(*args, **kwargs)
-        duration = time.perf_counter() - start
-        return self._keep(call_id, args, kwargs, output, duration, reload)
+        output = await self.func(*call.args, **call.kwargs)
+        return self._keep(call, output, time.perf_counter() - start, shelve)

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import functools
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
-from ..func_inspect import filter_args, format_call
-from ..logger import Logger
 from . import identity, ownership
-from .keys import hash_key
-from .metadata import make_metadata, warn_of_slow_repr
+from .keys import Call, CallKeys
 from .registry import _store_backend_factory
-from .reports import (
-    describe_damage,
-    describe_miss,
-    describe_question,
-    document,
-    print_duration,
-)
-from .results import MemorizedResult, NotMemorizedResult
-from .store import MissingItemError
+from .reports import document
+from .steps import MISS, CallSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .registry import Store
 
-_MISS: Any = object()  # what no function returns
 
-
-class MemorizedFunc(Logger):
+class MemorizedFunc(CallSteps):
     """A function whose results are stored, and loaded when it is called again.
 
     Made by `Memory.cache`.
@@ -73,8 +60,8 @@ class MemorizedFunc(Logger):
     __module__ = "joblib.memory"
 
     store_backend: Store | None
-    # Only functions that have one keep it: what was closed over, and its part of the key.
-    _known_closure: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    # Made when first needed, and never pickled.
+    _keys_made: CallKeys | None = None
 
     def __init__(
         self,
@@ -118,15 +105,21 @@ class MemorizedFunc(Logger):
         return self.store_backend
 
     # -------------------------------------------------------------- what users call
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the stored result of a call, or call the function and store it."""
-        call_id = self._identify_call(args, kwargs)
-        output = self._load(call_id, args, kwargs)
-        if output is _MISS:
-            output = self._compute(call_id, args, kwargs)[0]
-        return output
+        return self._answer(args, kwargs)
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call_and_shelve(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Return a reference to the result of a call; compute it if it is not stored.
+
+        Returns
+        -------
+        MemorizedResult or NotMemorizedResult
+            The latter, with the value, when it could not be stored.
+        """
+        return self._answer(args, kwargs, shelve=True)
+
+    def call(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function whether or not the result is stored, and store it.
 
         Returns
@@ -136,25 +129,11 @@ class MemorizedFunc(Logger):
         metadata : dict
             ``duration`` and ``time`` of the call in seconds, ``input_args``.
         """
-        call_id = (self.func_id, self._get_args_id(*args, **kwargs))
+        call = self._identify(args, kwargs)
         self._check_previous_func_code(stacklevel=3)
-        return self._compute(call_id, args, kwargs)
+        return self._compute(call)
 
-    def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a reference to the result of a call; compute it if it is not stored.
-
-        Returns
-        -------
-        MemorizedResult or NotMemorizedResult
-            The latter, with the value, when it could not be stored.
-        """
-        call_id = self._identify_call(args, kwargs)
-        if self._is_stored(call_id):
-            return self._make_reference(call_id)
-        output, metadata = self._compute(call_id, args, kwargs, reload=False)
-        return self._refer_or_keep(call_id, output, metadata)
-
-    def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
+    def check_call_in_cache(self, /, *args: Any, **kwargs: Any) -> bool:
         """Tell whether a call would be answered from the store; change nothing.
 
         Returns
@@ -163,7 +142,7 @@ class MemorizedFunc(Logger):
             False also when the function's code has changed since, or
             `cache_validation_callback` does not accept the result.
         """
-        call_id = (self.func_id, self._get_args_id(*args, **kwargs))
+        call_id = self._identify(args, kwargs).id
         if not self._store.contains_item(call_id):
             return False
         current = ownership.is_current(
@@ -184,7 +163,25 @@ class MemorizedFunc(Logger):
         self._store.clear_path([self.func_id])
         ownership.write_code(self.func, self._store, self.func_id, self.func_code_info)
 
-    # ---------------------------------------------------------------- which result
+    # ------------------------------------------------------------------- in this order
+    def _answer(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], shelve: bool = False
+    ) -> Any:
+        """Find the result of a call, or compute and keep it."""
+        call = self._ask(args, kwargs)
+        answer = self._find(call, shelve)
+        if answer is MISS:
+            answer = self._compute(call, shelve)[0]
+        return answer
+
+    def _compute(self, call: Call, shelve: bool = False) -> Any:
+        """Call the function and keep the result; return it, or a reference, and metadata."""
+        self._announce(call)
+        start = time.perf_counter()
+        output = self.func(*call.args, **call.kwargs)
+        return self._keep(call, output, time.perf_counter() - start, shelve)
+
+    # -------------------------------------------------------------------- which result
     @property
     def func_code_info(self) -> identity.CodeInfo:
         """Code, file and first line of the function."""
@@ -197,197 +194,14 @@ class MemorizedFunc(Logger):
             self._func_code_id = code_id
         return self._func_code_info
 
-    def _get_args_id(self, *args: Any, **kwargs: Any) -> str:
-        """Hash the arguments of a call, and what else tells its result apart."""
-        key = filter_args(self.func, self.ignore, args, kwargs)
-        if identity.needs_more_key(self.func):
-            key.update(self._more_key())
-        return hash_key(key, self.mmap_mode is not None, self.func_id)
-
-    def _more_key(self) -> dict[str, Any]:
-        if isinstance(self.func, functools.partial):
-            return identity.more_key(self.func)  # what it holds may be changed in place
-        closed_over = identity.closed_over(self.func)
-        known = self._known_closure
-        if known is not None and len(known[0]) == len(closed_over):
-            pairs = zip(known[0], closed_over, strict=True)
-            if all(before is now for before, now in pairs):
-                return known[1]
-        more = identity.more_key(self.func)
-        self._known_closure = (closed_over, more)
-        return more
-
-    def _check_previous_func_code(self, stacklevel: int = 2) -> bool:
-        """Tell whether stored results are of the present code; remove them if not.
-
-        Parameters
-        ----------
-        stacklevel : int
-            Without effect, as warnings find the caller's line by themselves.
-
-        Returns
-        -------
-        bool
-        """
-        if ownership.is_current(self.func, self._store, self.func_id):
-            return True
-        return ownership.claim(
-            self.func, self._store, self.func_id, self.func_code_info
-        )
-
-    def _may_store(self) -> bool:
-        """Tell whether the place is still this code's, now that a result is there.
-
-        A process with newer code may have taken it over meanwhile.
-        """
-        if ownership.is_current(self.func, self._store, self.func_id):
-            return True
-        check = type(self)._check_previous_func_code
-        if check is not MemorizedFunc._check_previous_func_code:
-            return True  # a subclass has its own notion of it
-        return ownership.matches_stored(self._store, self.func_id, self.func_code_info)
-
-    def _identify_call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[str, str]:
-        args_id = self._get_args_id(*args, **kwargs)
-        if self._verbose >= 20:
-            self.info(
-                describe_question(
-                    self.func, self._store, self.func_id, args_id, args, kwargs
-                )
-            )
-        return self.func_id, args_id
-
-    # ------------------------------------------------------------------------- hit
-    def _is_accepted(self, call_id: tuple[str, str]) -> bool:
-        """Ask `cache_validation_callback`, if there is one, about a stored result."""
-        if self.cache_validation_callback is None:
-            return True
-        metadata = self._store.get_metadata(call_id)
-        # Without metadata there is nothing to judge by: as if it were not stored.
-        return bool(metadata) and bool(self.cache_validation_callback(metadata))
-
-    def _is_stored(self, call_id: tuple[str, str]) -> bool:
-        if (
-            self._check_previous_func_code(stacklevel=4)
-            and self._store.contains_item(call_id)
-            and self._is_accepted(call_id)
-        ):
-            return True
-        self._report_miss(call_id)
-        return False
-
-    def _load(
-        self, call_id: tuple[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Load a result, or return _MISS."""
-        if self._check_previous_func_code(stacklevel=4) and (
-            self.cache_validation_callback is None
-            or (self._store.contains_item(call_id) and self._is_accepted(call_id))
-        ):
-            try:
-                return self._load_item(call_id)
-            except MissingItemError:
-                pass
-            except Exception:
-                # Asked only now: a hit pays for no question. Other stores may raise
-                # what they like where there is nothing.
-                if self._store.contains_item(call_id):
-                    self.warn(
-                        describe_damage(self.func, self._store, call_id, args, kwargs)
-                    )
-        self._report_miss(call_id)
-        return _MISS
-
-    def _load_item(self, call_id: tuple[str, str]) -> Any:
-        if self._verbose <= 1:
-            return self._store.load_item(call_id, verbose=self._verbose)
-        start = time.perf_counter()
-        output = self._store.load_item(
-            call_id, timestamp=self.timestamp, verbose=self._verbose
-        )
-        if self._verbose > 4:
-            print_duration(self.func, time.perf_counter() - start, " cache loaded")
-        return output
-
-    def _report_miss(self, call_id: tuple[str, str]) -> None:
-        if self._verbose > 10:
-            self.warn(describe_miss(self.func, self._store, call_id))
-
-    # ------------------------------------------------------------------------ miss
-    def _compute(
-        self,
-        call_id: tuple[str, str],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        reload: bool = True,
-    ) -> Any:
-        if self._verbose > 0:
-            print(format_call(self.func, args, kwargs))
-        start = time.perf_counter()
-        output = self.func(*args, **kwargs)
-        duration = time.perf_counter() - start
-        return self._keep(call_id, args, kwargs, output, duration, reload)
-
-    def _keep(
-        self,
-        call_id: tuple[str, str],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        output: Any,
-        duration: float,
-        reload: bool,
-    ) -> tuple[Any, dict[str, Any]]:
-        """Store a new result and what is known of the call."""
-        start = time.perf_counter()
-        stored = self._may_store()
-        if stored:
-            # A store of others may say nothing.
-            dumped = self._store.dump_item(call_id, output, verbose=self._verbose)
-            stored = dumped is not False
-        noting = time.perf_counter()
-        arguments = filter_args(self.func, self.ignore, args, kwargs)
-        metadata = make_metadata(arguments, duration)
-        if stored:
-            self._store.store_metadata(call_id, metadata)
-            if not self._may_store():
-                # Another version of the code took the place over at this very moment:
-                # what it must not find goes again.
-                self._store.clear_item(call_id)
-        warn_of_slow_repr(self.func_id, time.perf_counter() - noting)
-        if self._verbose > 0:
-            print_duration(self.func, duration + time.perf_counter() - start)
-        if reload and self.mmap_mode is not None:
-            try:
-                # As the next call will return it: mapped.
-                output = self._store.load_item(call_id, verbose=0)
-            except Exception:
-                if self._store.contains_item(call_id):
-                    self.warn(
-                        "The result that was just stored cannot be loaded, and is "
-                        f"returned as it was computed.\n {traceback.format_exc()}"
-                    )
-        return output, metadata
-
-    # ------------------------------------------------------------------- references
-    def _make_reference(
-        self, call_id: tuple[str, str], metadata: dict[str, Any] | None = None
-    ) -> MemorizedResult:
-        return MemorizedResult(
-            self._store,
-            call_id,
-            verbose=self._verbose - 1,
-            timestamp=self.timestamp,
-            metadata=metadata,
-        )
-
-    def _refer_or_keep(
-        self, call_id: tuple[str, str], output: Any, metadata: dict[str, Any]
-    ) -> MemorizedResult | NotMemorizedResult:
-        if self._store.contains_item(call_id):
-            return self._make_reference(call_id, metadata)
-        return NotMemorizedResult(output)  # a warning has said why; nothing is lost
+    @property
+    def _keys(self) -> CallKeys:
+        keys = self._keys_made
+        if keys is None or keys.func is not self.func or keys.ignore is not self.ignore:
+            coerce_mmap = self.mmap_mode is not None
+            keys = CallKeys(self.func, self.func_id, self.ignore, coerce_mmap)
+            self._keys_made = keys
+        return keys
 
     # ------------------------------------------------------------------------ others
     def __repr__(self) -> str:
@@ -401,5 +215,5 @@ class MemorizedFunc(Logger):
         state = self.__dict__.copy()
         state["timestamp"] = None  # the clock of the messages is this process's
         state["_func_code_id"] = None
-        state.pop("_known_closure", None)
+        state.pop("_keys_made", None)
         return state

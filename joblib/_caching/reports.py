@@ -6,7 +6,7 @@ import inspect
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from ..func_inspect import format_signature, get_func_name
+from ..func_inspect import get_func_name
 from ..logger import format_time
 
 if TYPE_CHECKING:
@@ -22,19 +22,13 @@ def print_duration(func: Any, duration: float, context: str = "") -> None:
 
 
 def describe_question(
-    func: Any,
-    store: Store,
-    func_id: str,
-    args_id: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    func: Any, store: Store, call_id: tuple[str, str], signature: str
 ) -> str:
     """Say which result is looked for, and where."""
-    signature = format_signature(func, *args, **kwargs)[1]
-    path = store.get_cached_func_info([func_id])["location"]
+    path = store.get_cached_func_info([call_id[0]])["location"]
     return (
         f"\nQuerying {get_func_name(func)[1]} with signature\n{signature}.\n\n"
-        f"(argument hash {args_id})\n\nThe store location is {path}.\n"
+        f"(argument hash {call_id[1]})\n\nThe store location is {path}.\n"
     )
 
 
@@ -47,15 +41,8 @@ def describe_miss(func: Any, store: Store, call_id: tuple[str, str]) -> str:
     )
 
 
-def describe_damage(
-    func: Any,
-    store: Store,
-    call_id: tuple[str, str],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> str:
+def describe_damage(store: Store, call_id: tuple[str, str], signature: str) -> str:
     """Say which stored result could not be loaded, from within the handler."""
-    signature = format_signature(func, *args, **kwargs)[1]
     path = store.get_item_info(call_id)["location"]
     return (
         f"Exception while loading results for {signature} from {path}; it is computed "
