@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._caching.filesystem import FileSystemStoreBackend
 from ._caching.items import StoreBackendMixin
+from ._caching.remote import RemoteStoreBackend
 from ._caching.store import CacheItemInfo, CacheWarning, StoreBackendBase
 from ._caching.writing import concurrency_safe_write
 
@@ -11,6 +12,7 @@ __all__ = [
     "CacheItemInfo",
     "CacheWarning",
     "FileSystemStoreBackend",
+    "RemoteStoreBackend",
     "StoreBackendBase",
     "StoreBackendMixin",
     "concurrency_safe_write",

@@ -6,14 +6,12 @@ import copy
 import datetime
 import functools
 import inspect
-import os
-import pathlib
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..logger import Logger
-from . import ownership
+from . import locations, ownership
 from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
 from .function import MemorizedFunc
 from .registry import _store_backend_factory
@@ -37,11 +35,13 @@ class Memory(Logger):
 
     Parameters
     ----------
-    location : str or pathlib.Path, optional
-        The directory of the cache, made when it does not exist. None switches
-        caching off: functions are called each time.
+    location : str or os.PathLike, optional
+        The directory of the cache, made when it does not exist, or the URL of a remote
+        place such as ``"s3://bucket/prefix"``, which needs the package fsspec. None
+        switches caching off: functions are called each time.
     backend : str, default="local"
-        The kind of store: "local", or a name given to `register_store_backend`.
+        The kind of store: "local", "fsspec" (chosen by a URL alone), or a name given
+        to `register_store_backend`.
     mmap_mode : {None, 'r', 'r+', 'w+', 'c'}, default=None
         Memory-map arrays of results instead of reading them, as in `numpy.memmap`.
     compress : bool or int or str or tuple, default=False
@@ -51,7 +51,8 @@ class Memory(Logger):
         How much to print: 0 is silence, 1 shows the calls that are computed, 2 those
         that are loaded too; see `MemorizedFunc` for more.
     backend_options : dict, optional
-        Further options for the store.
+        Further options for the store: ``storage_options``, a dict with credentials and
+        the like, for a remote one.
 
     Attributes
     ----------
@@ -92,9 +93,11 @@ class Memory(Logger):
                 "Compressed results cannot be memmapped: mmap_mode will be ignored.",
                 stacklevel=2,
             )
-        if isinstance(location, (str, pathlib.PurePath)):
-            location = os.path.join(location, _SUBDIRECTORY)
+        location, of_location = locations.resolve(location)
+        if isinstance(location, str):
+            location = locations.join(location, _SUBDIRECTORY)
         options = {**self.backend_options, "compress": compress, "mmap_mode": mmap_mode}
+        options = locations.with_storage_options(options, of_location)
         self.store_backend = _store_backend_factory(backend, location, verbose, options)
 
     def cache(

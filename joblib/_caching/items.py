@@ -176,15 +176,17 @@ class StoreBackendMixin:
             )
             return False
         except Exception as error:
-            warnings.warn(
-                f"Unable to cache to disk, in {directory}: {type(error).__name__}: "
-                f"{error}. The result is returned, and computed again at the next "
-                "call.",
-                CacheWarning,
-                stacklevel=user_stacklevel(),
-            )
+            self._warn_not_stored(directory, error)
             return False
         return True
+
+    def _warn_not_stored(self, directory: str, error: Exception) -> None:
+        warnings.warn(
+            f"Unable to cache to disk, in {directory}: {type(error).__name__}: "
+            f"{error}. The result is returned, and computed again at the next call.",
+            CacheWarning,
+            stacklevel=user_stacklevel(),
+        )
 
     def _write_entry_file(
         self,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
+from . import locations
 from .callers import user_stacklevel
 from .filesystem import FileSystemStoreBackend
 from .items import StoreBackendMixin
+from .remote import RemoteStoreBackend
 from .store import StoreBackendBase
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
         """A complete store, for type checkers: contract and shared half."""
 
 
-_STORE_BACKENDS: dict[str, type[StoreBackendBase]] = {"local": FileSystemStoreBackend}
+_STORE_BACKENDS: dict[str, type[StoreBackendBase]] = {
+    "local": FileSystemStoreBackend,
+    "fsspec": RemoteStoreBackend,
+}
 
 
 def register_store_backend(backend_name: str, backend: type[StoreBackendBase]) -> None:
@@ -61,8 +64,9 @@ def _store_backend_factory(
     Parameters
     ----------
     backend : str
-        The kind of store.
-    location : str or pathlib.Path or StoreBackendBase or None
+        The kind of store; "local" stands for "fsspec" where the location is a URL that
+        does not begin with ``file://``.
+    location : str or os.PathLike or StoreBackendBase or None
         Where it is; None stands for no store.
     verbose : int, default=0
     backend_options : mapping, optional
@@ -76,29 +80,33 @@ def _store_backend_factory(
     TypeError
         When there is no such kind of store.
     """
-    if isinstance(location, pathlib.PurePath):
-        location = os.fspath(location)
     if isinstance(location, StoreBackendBase):
         return cast("Store", location)
+    location, storage_options = locations.resolve(location)
     if isinstance(location, str):
+        options = locations.with_storage_options(backend_options, storage_options)
+        if backend == "local" and locations.is_url(location):
+            path = locations.local_path(location)
+            backend, location = (
+                ("fsspec", location) if path is None else (backend, path)
+            )
         try:
             cls = _STORE_BACKENDS[backend]
         except (KeyError, TypeError):
             known = ", ".join(map(repr, sorted(_STORE_BACKENDS)))
             raise TypeError(
-                f"Unknown location {location} or backend {backend}: registered are "
+                f"Unknown location {locations.without_user(location)} or backend "
+                f"{backend}: registered are "
                 f"{known}; joblib.register_store_backend adds others."
             ) from None
         store = cls()
-        store.configure(
-            location, verbose=verbose, backend_options=dict(backend_options or {})
-        )
+        store.configure(location, verbose=verbose, backend_options=options)
         return cast("Store", store)
     if location is not None:
         warnings.warn(
             f"Instantiating a backend using a {type(location).__name__} as a location "
             "is not supported by joblib. Returning None instead: nothing will be "
-            "cached. A location is a str or a pathlib.Path.",
+            "cached. A location is a path, or the URL of a remote place.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )

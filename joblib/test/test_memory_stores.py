@@ -321,7 +321,7 @@ def test_registration(dict_store):
         with pytest.raises(ValueError, match="should inherit StoreBackendBase"):
             register_store_backend("wrong", wrong)
     assert "wrong" not in _STORE_BACKENDS
-    with pytest.raises(TypeError, match="'dict', 'local'"):
+    with pytest.raises(TypeError, match="'dict', 'fsspec', 'local'"):
         _store_backend_factory("wrong", "somewhere")
     store = _store_backend_factory("dict", "somewhere")
     assert _store_backend_factory("local", store) is store
