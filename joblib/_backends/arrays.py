@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from .._memmap.folders import TemporaryFolder
 from .._memmap.reducers import ForwardReducer
+from .._memmap.results import ResultPlace
 from .._memmap.store import ArrayStore, Dump
 from .._memmapping_reducer import temporary_folder
 from ..disk import memstr_to_bytes
 
 #: arrays of more bytes go by file
 DEFAULT_MAX_NBYTES = 1e6
+
+# By process and place: where workers write large results. Kept from call to call, as
+# most calls have none, and whether this one has is only known when they come.
+_result_folders: dict[tuple[int, str], TemporaryFolder] = {}
+
+
+def _lasting_folder() -> TemporaryFolder:
+    folder, _ = temporary_folder("results-" + uuid.uuid4().hex)
+    key = os.getpid(), os.path.dirname(folder.path)
+    known = _result_folders.setdefault(key, folder)
+    known.create()
+    return known
 
 
 class CallArrays:
@@ -24,7 +39,8 @@ class CallArrays:
     ----------
     max_nbytes : float, str or None, default=1e6
         Arrays of more bytes are written to a file that the workers map, once
-        for the whole call. May be written like "50M"; None: none is.
+        for the whole call; those in results to files that the caller maps. May be
+        written like "50M"; None: none is.
     mmap_mode : {None, "r", "r+", "w+", "c"}, default="r"
         How workers open the files; None: no array goes by file.
     temp_folder : str, optional
@@ -45,7 +61,13 @@ class CallArrays:
     ) -> None:
         if isinstance(max_nbytes, str):
             max_nbytes = memstr_to_bytes(max_nbytes)
-        self._folder, _ = temporary_folder(uuid.uuid4().hex, temp_folder)
+        call = uuid.uuid4().hex
+        self._folder, _ = temporary_folder(call, temp_folder)
+        #: where the workers write large results
+        self.results: ResultPlace | None = None
+        if max_nbytes is not None and os.name == "posix":
+            own = self._folder if temp_folder is not None else _lasting_folder()
+            self.results = ResultPlace(own.create(), f"result-{call}", max_nbytes)
         self._store = ArrayStore(self._folder.create)
         self._reducer = ForwardReducer(
             self._store, max_nbytes, mmap_mode, verbose, bool(prewarm)
@@ -72,6 +94,8 @@ class CallArrays:
     def close(self) -> None:
         """Delete the files. Idempotent."""
         self._store.close()
+        if self.results is not None:
+            self.results.sweep()
         self._folder.delete()
 
 

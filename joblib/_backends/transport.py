@@ -28,6 +28,7 @@ import cloudpickle
 from .._captured import CapturedError, capture_call, unwrap
 from .._engine.batch import name_of
 from .._memmap.reducers import result_reducers
+from .._memmap.results import ResultPlace
 from .._memmap.store import Dump
 from .arrays import CallArrays
 from .outgoing import check_tasks
@@ -136,12 +137,19 @@ def dumps(obj: Any, reducers: Reducers, main_by_reference: bool = False) -> byte
 class Arrived:
     """A parcel as the worker gets it."""
 
-    __slots__ = ("main_by_reference", "name", "payload")
+    __slots__ = ("main_by_reference", "name", "payload", "results")
 
-    def __init__(self, payload: bytes, name: str, main_by_reference: bool) -> None:
+    def __init__(
+        self,
+        payload: bytes,
+        name: str,
+        main_by_reference: bool,
+        results: ResultPlace | None,
+    ) -> None:
         self.payload: bytes | None = payload
         self.name = name
         self.main_by_reference = main_by_reference
+        self.results = results
 
     def open(self) -> Any:
         """Return the batch, and forget the bytes it was read from."""
@@ -162,7 +170,7 @@ def deliver(parcel: Arrived) -> bytes:
     name = parcel.name
     out = capture_call(lambda: parcel.open()())
     try:
-        return dumps(out, result_reducers(), parcel.main_by_reference)
+        return dumps(out, result_reducers(parcel.results), parcel.main_by_reference)
     except Exception as error:
         refusal = pickle.PicklingError(
             f"Could not pickle a result of {name!r} to send it back from the worker "
@@ -196,7 +204,8 @@ class Parcel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         by_reference = self.transport.main_by_reference
-        reducers = self.transport.arrays.reducers(self.leases)
+        arrays = self.transport.arrays
+        reducers = arrays.reducers(self.leases)
         try:
             payload = dumps(self.batch, reducers, by_reference)
         except Exception as error:
@@ -207,7 +216,7 @@ class Parcel:
             )
             self.error.__cause__ = error
             raise self.error from error
-        return Arrived, (payload, self.name, by_reference)
+        return Arrived, (payload, self.name, by_reference, arrays.results)
 
     def release(self) -> None:
         """Let go of the batch and its files, once its outcome is known."""

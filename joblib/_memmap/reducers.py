@@ -5,9 +5,11 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .folders import is_temporary
+from .results import ResultPlace, ResultWriter
 from .store import ArrayStore, Dump, reduce_dumped
 from .views import (
     Reduced,
@@ -96,28 +98,37 @@ class ForwardReducer:
         return reduce_dumped(array, dump, self.mmap_mode)
 
 
-def reduce_backward(array: Any, plain: Reduce = reduce_plain) -> Any:
+def reduce_backward(
+    array: Any, plain: Reduce = reduce_plain, by_file: Reduce | None = None
+) -> Any:
     """Reduce an array that a worker returns.
 
     A file of the user's is named; one of ours is gone when the call ends, so
     its content is copied, into an array that can be written to.
     """
     backing = backing_memmap(array)
-    if backing is None:
-        return plain(array)
-    if is_temporary(str(backing.filename)):
-        return plain(array.copy(order="K"))
-    reduced: Reduced | None = reduce_mapped(array, backing)
-    return plain(array) if reduced is None else reduced
+    ours = backing is not None and is_temporary(str(backing.filename))
+    reduced: Reduced | None = None
+    if backing is not None and not ours:
+        reduced = reduce_mapped(array, backing)
+    if reduced is None and by_file is not None:
+        reduced = by_file(array)
+    if reduced is not None:
+        return reduced
+    return plain(array.copy(order="K") if ours else array)
 
 
-def _backward_into_pickle(array: Any) -> Any:
-    return reduce_backward(array, reduce_into_pickle)
+def result_reducers(place: ResultPlace | None = None) -> dict[type, Reduce]:
+    """Return the reducers of a worker, none while it has not imported numpy.
 
-
-def result_reducers() -> dict[type, Reduce]:
-    """Return the reducers of a worker, none while it has not imported numpy."""
+    Parameters
+    ----------
+    place : ResultPlace, optional
+        Where to write large arrays; left out, they are pickled.
+    """
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return {}
-    return dict.fromkeys((numpy.ndarray, numpy.memmap), _backward_into_pickle)
+    by_file = None if place is None else ResultWriter(place).reduce
+    reduce = partial(reduce_backward, plain=reduce_into_pickle, by_file=by_file)
+    return dict.fromkeys((numpy.ndarray, numpy.memmap), reduce)

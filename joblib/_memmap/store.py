@@ -18,6 +18,28 @@ from .views import Reduced, open_contiguous
 COPY_BYTES = 16_000_000
 
 
+def write_elements(array: Any, path: str) -> None:
+    """Write the elements of an array, as they lie in memory, to a new private file.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; there is no file then.
+    """
+    descriptor = os.open(
+        path,
+        os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0),
+        FILE_PERMISSIONS,
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for part in _contiguous_parts(array):
+                part.tofile(file)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
 class Dump:
     """One array's file, and who needs it.
 
@@ -79,17 +101,9 @@ class ArrayStore:
     def _write(self, array: Any) -> str:
         folder = self._folder()
         path = os.path.join(folder, f"{os.getpid()}-{uuid.uuid4().hex}.array")
-        descriptor = os.open(
-            path,
-            os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0),
-            FILE_PERMISSIONS,
-        )
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                for part in _contiguous_parts(array):
-                    part.tofile(file)
+            write_elements(array, path)
         except OSError as error:
-            os.unlink(path)
             raise OSError(
                 f"Could not write an array of {array.nbytes} bytes to {folder!r} for "
                 f"the workers to share ({error}). Choose another folder by "
@@ -150,13 +164,13 @@ def _contiguous_parts(array: Any) -> Iterator[Any]:
             yield array[start : start + rows].copy(order="C")
 
 
-def _is_fortran(array: Any) -> bool:
+def is_fortran(array: Any) -> bool:
     return bool(array.flags.f_contiguous and not array.flags.c_contiguous)
 
 
 def reduce_dumped(array: Any, dump: Dump, mode: str) -> Reduced:
     """Reduce an array to the file it was written to, opened in `mode`."""
-    order = "F" if _is_fortran(array) else "C"
+    order = "F" if is_fortran(array) else "C"
     # "w+" would empty the file
     mode = "r+" if mode == "w+" else mode
     return open_contiguous, (
