@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
 from .function import MemorizedFunc
 from .keys import Call
+from .missing import MISS
 from .results import NotMemorizedResult
-from .steps import MISS
 from .uncached import NotMemorizedFunc
 
 
@@ -60,19 +61,45 @@ class AsyncMemorizedFunc(MemorizedFunc):
         """
         call = self._identify(args, kwargs)
         self._check_previous_func_code(stacklevel=3)
-        return await self._compute(call)
+        if not (self._lock and _in_asyncio()):
+            return await self._compute(call)
+        with self._attempt(call) as attempt:
+            attempt.take_if_free()
+            return await self._compute(call)
 
     async def _answer(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], shelve: bool = False
     ) -> Any:
         call = self._ask(args, kwargs)
         answer = self._find(call, shelve)
-        if answer is MISS:
-            answer = (await self._compute(call, shelve))[0]
-        return answer
+        if answer is not MISS:
+            return answer
+        if self._lock and _in_asyncio():
+            return await self._compute_once(call, shelve)
+        return (await self._compute(call, shelve))[0]
+
+    async def _compute_once(self, call: Call, shelve: bool) -> Any:
+        with self._attempt(call, shelve) as attempt:
+            for pause in attempt.pauses():
+                await pause
+            if attempt.answer is not MISS:
+                return attempt.answer
+            return (await self._compute(call, shelve))[0]
 
     async def _compute(self, call: Call, shelve: bool = False) -> Any:
         self._announce(call)
         start = time.perf_counter()
         output = await self.func(*call.args, **call.kwargs)
         return self._keep(call, output, time.perf_counter() - start, shelve)
+
+
+def _in_asyncio() -> bool:
+    """Tell whether this is a task of asyncio: others cannot be woken up."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -6,6 +6,7 @@ import copy
 import datetime
 import functools
 import inspect
+import operator
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from ..logger import Logger
 from . import locations, ownership
 from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
 from .function import MemorizedFunc
+from .lockfiles import check_lockable
+from .ram import RamTier
 from .registry import _store_backend_factory
 from .uncached import NotMemorizedFunc
 
@@ -53,6 +56,16 @@ class Memory(Logger):
     backend_options : dict, optional
         Further options for the store: ``storage_options``, a dict with credentials and
         the like, for a remote one.
+    lock : bool, default=False
+        Whether of all who ask at the same time for a result that is not there (tasks,
+        threads, processes) one computes it, while the others wait for it. When he fails
+        or dies, or the result cannot be stored, the next computes. Needs the package
+        filelock, and a cache on a file system.
+    ram_entries : int, optional
+        How many of the results that this process used last are kept in memory, in front
+        of the store; none when left out. Results of more than 100 MB are not kept, nor
+        those of functions with a `cache_validation_callback` or an `mmap_mode`. Who
+        gets a result may change it: the next gets it as it was stored.
 
     Attributes
     ----------
@@ -71,6 +84,10 @@ class Memory(Logger):
     __module__ = "joblib.memory"
 
     store_backend: Store | None
+    # Set where asked for: otherwise no part of the state, which is hashed with objects
+    # that hold a cache.
+    _lock = False
+    _ram: RamTier | None = None
 
     def __init__(
         self,
@@ -80,8 +97,13 @@ class Memory(Logger):
         compress: Any = False,
         verbose: int = 1,
         backend_options: Mapping[str, Any] | None = None,
+        *,
+        lock: bool = False,
+        ram_entries: int | None = None,
     ) -> None:
         super().__init__()
+        _check_lock(lock)
+        _check_ram_entries(ram_entries)
         self.location = location
         self.backend = backend
         self.backend_options = {} if backend_options is None else backend_options
@@ -99,6 +121,12 @@ class Memory(Logger):
         options = {**self.backend_options, "compress": compress, "mmap_mode": mmap_mode}
         options = locations.with_storage_options(options, of_location)
         self.store_backend = _store_backend_factory(backend, location, verbose, options)
+        if lock:
+            self._lock = True
+            if self.store_backend is not None:
+                check_lockable(self.store_backend)
+        if ram_entries:
+            self._ram = RamTier(int(ram_entries))
 
     def cache(
         self,
@@ -107,6 +135,8 @@ class Memory(Logger):
         verbose: int | None = None,
         mmap_mode: Any = False,
         cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
+        *,
+        lock: bool | None = None,
     ) -> Any:
         """Give a function this cache; usable as a decorator.
 
@@ -126,6 +156,9 @@ class Memory(Logger):
             Called with the metadata of a stored result (a dict with ``duration`` and
             ``time`` in seconds and ``input_args``); the result counts when it returns
             something true. See `expires_after`.
+        lock : bool, optional
+            Whether of all who ask for a result that is not there one computes it, while
+            the others wait. That of the cache when left out.
 
         Returns
         -------
@@ -144,11 +177,14 @@ class Memory(Logger):
             raise ValueError(
                 f"cache_validation_callback needs to be callable. Got {callback}."
             )
+        if lock is not None:
+            _check_lock(lock)
         options: dict[str, Any] = {
             "cache_validation_callback": callback,
             "ignore": ignore,
             "verbose": verbose,
             "mmap_mode": mmap_mode,
+            "lock": lock,
         }
         if func is None:
             return functools.partial(self.cache, **options)
@@ -166,10 +202,16 @@ class Memory(Logger):
             options["mmap_mode"] = self.mmap_mode
         if verbose is None:
             options["verbose"] = self._verbose
+        options["lock"] = self._lock if lock is None else lock
         cls = AsyncMemorizedFunc if is_async else MemorizedFunc
         store = self._store_with(options["mmap_mode"])
         return cls(
-            func, store, compress=self.compress, timestamp=self.timestamp, **options
+            func,
+            store,
+            compress=self.compress,
+            timestamp=self.timestamp,
+            ram=self._ram,
+            **options,
         )
 
     def _store_with(self, mmap_mode: str | None) -> Store | None:
@@ -245,6 +287,27 @@ class Memory(Logger):
     def __getstate__(self) -> dict[str, Any]:
         # The clock of the messages is this process's.
         return {**self.__dict__, "timestamp": None}
+
+
+def _check_lock(lock: Any) -> None:
+    if not isinstance(lock, bool):
+        raise ValueError(f"lock has to be True or False, got {lock!r}.")
+
+
+def _check_ram_entries(ram_entries: Any) -> None:
+    if ram_entries is None:
+        return
+    try:
+        n_entries = operator.index(ram_entries)
+    except TypeError:
+        raise TypeError(
+            f"ram_entries has to be a number of results, got {ram_entries!r} of type "
+            f"{type(ram_entries).__name__}."
+        ) from None
+    if n_entries < 0:
+        raise ValueError(
+            f"ram_entries has to be a positive number of results, got {n_entries}."
+        )
 
 
 def expires_after(

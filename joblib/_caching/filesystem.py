@@ -64,6 +64,10 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
         for path in inside:
             _remove(path)
 
+    def lock_location(self) -> str | None:
+        """Return the root: files in it are neither entries nor in the way of them."""
+        return self.location
+
     def create_location(self, location: str) -> None:
         """Make a directory and its parents."""
         try:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from . import identity, ownership
 from .keys import Call, CallKeys
+from .lockfiles import check_lockable
+from .missing import MISS
 from .registry import _store_backend_factory
 from .reports import document
-from .steps import MISS, CallSteps
+from .steps import CallSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .ram import RamTier
     from .registry import Store
 
 
@@ -46,6 +49,12 @@ class MemorizedFunc(CallSteps):
     cache_validation_callback : callable, optional
         Called with the metadata of a stored result (``duration`` and ``time`` in
         seconds, ``input_args``); the result counts when it returns something true.
+    lock : bool, default=False
+        Whether of all who ask for a result that is not there one computes it, while the
+        others wait.
+    ram : RamTier, optional
+        Where results that were used last are kept in memory. Not used with a
+        `cache_validation_callback` or an `mmap_mode`.
 
     Attributes
     ----------
@@ -74,6 +83,8 @@ class MemorizedFunc(CallSteps):
         verbose: int = 1,
         timestamp: float | None = None,
         cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
+        lock: bool = False,
+        ram: RamTier | None = None,
     ) -> None:
         super().__init__()
         self.func = func
@@ -92,6 +103,11 @@ class MemorizedFunc(CallSteps):
         except (AttributeError, TypeError):
             pass  # an object of which less can be known than of a function
         self.__doc__ = document(func)
+        if lock and self.store_backend is not None:
+            check_lockable(self.store_backend)
+            self._lock = True
+        if ram is not None and mmap_mode is None and cache_validation_callback is None:
+            self._ram = ram
         self._func_code_info: identity.CodeInfo | None = None
         self._func_code_id: int | None = None
 
@@ -131,7 +147,11 @@ class MemorizedFunc(CallSteps):
         """
         call = self._identify(args, kwargs)
         self._check_previous_func_code(stacklevel=3)
-        return self._compute(call)
+        if not self._lock:
+            return self._compute(call)
+        with self._attempt(call) as attempt:
+            attempt.take_if_free()
+            return self._compute(call)
 
     def check_call_in_cache(self, /, *args: Any, **kwargs: Any) -> bool:
         """Tell whether a call would be answered from the store; change nothing.
@@ -170,9 +190,20 @@ class MemorizedFunc(CallSteps):
         """Find the result of a call, or compute and keep it."""
         call = self._ask(args, kwargs)
         answer = self._find(call, shelve)
-        if answer is MISS:
-            answer = self._compute(call, shelve)[0]
-        return answer
+        if answer is not MISS:
+            return answer
+        if self._lock:
+            return self._compute_once(call, shelve)
+        return self._compute(call, shelve)[0]
+
+    def _compute_once(self, call: Call, shelve: bool) -> Any:
+        """Compute a result unless somebody else is doing so; then wait for that."""
+        with self._attempt(call, shelve) as attempt:
+            for pause in attempt.pauses():
+                pause.block()
+            if attempt.answer is not MISS:
+                return attempt.answer
+            return self._compute(call, shelve)[0]
 
     def _compute(self, call: Call, shelve: bool = False) -> Any:
         """Call the function and keep the result; return it, or a reference, and metadata."""

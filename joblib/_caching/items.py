@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..disk import memstr_to_bytes
 from ..logger import format_time
+from . import ram
 from .callers import user_stacklevel
 from .eviction import select_items_to_delete
+from .lockfiles import sweep
 from .store import CacheItemInfo, CacheWarning, MissingItemError
 from .writing import concurrency_safe_write
 
@@ -57,6 +59,7 @@ class StoreBackendMixin:
         create_location: Callable[[str], None]
         clear_location: Callable[[str], None]
         get_items: Callable[[], list[CacheItemInfo]]
+        lock_location: Callable[[], str | None]
 
     def _path(self, call_id: Sequence[str], *names: str) -> str:
         # As os.path.join does it for such parts, in a fifth of the time.
@@ -227,8 +230,11 @@ class StoreBackendMixin:
     def clear_item(self, call_id: Sequence[str]) -> None:
         """Remove the result of a call, if there is one."""
         path = self._path(call_id)
-        if self._item_exists(path):
-            self.clear_location(path)
+        try:
+            if self._item_exists(path):
+                self.clear_location(path)
+        finally:
+            ram.forget(path, below=len(call_id) == 1)
 
     def get_item_info(self, call_id: Sequence[str]) -> dict[str, str]:
         """Tell the location of the result of a call."""
@@ -333,8 +339,13 @@ class StoreBackendMixin:
     # ------------------------------------------------------------ the whole store
     def clear(self) -> None:
         """Remove everything."""
-        if self.location is not None:
+        if self.location is None:
+            return
+        try:
             self.clear_location(self.location)
+        finally:
+            ram.forget(self.location, below=True)
+        self._sweep_locks()
 
     def enforce_store_limits(
         self,
@@ -364,6 +375,14 @@ class StoreBackendMixin:
                     CacheWarning,
                     stacklevel=user_stacklevel(),
                 )
+            ram.forget(item.path, below=False)
+        self._sweep_locks()
+
+    def _sweep_locks(self) -> None:
+        """Remove what killed processes left of ``Memory(lock=True)``."""
+        place = self.lock_location()
+        if place is not None:
+            sweep(place)
 
     def _get_items_to_delete(
         self,

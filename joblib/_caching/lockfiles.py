@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .store import StoreBackendBase
+
 # Files in the root of a store: what removes entries, here or in other versions, looks
 # at directories only.
 LOCK_PREFIX = ".lock-"
@@ -122,6 +124,24 @@ def require_filelock() -> None:
             "lock=True needs the package filelock, version 3.30 or newer "
             f"({error}): pip install 'filelock>=3.30', or 'joblib[lock]'."
         ) from error
+
+
+def check_lockable(store: StoreBackendBase) -> None:
+    """Make sure that the entries of a store can be locked.
+
+    Raises
+    ------
+    ImportError
+        When the package filelock is missing or too old.
+    ValueError
+        When the store has no place for the files.
+    """
+    if store.lock_location() is None:
+        raise ValueError(
+            "lock=True needs a store on a file system, as Memory has by default; got "
+            f"{store!r}. Other stores can name a directory in lock_location()."
+        )
+    require_filelock()
 
 
 def lock_path(root: str, call_id: Sequence[str]) -> str:

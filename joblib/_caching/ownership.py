@@ -107,6 +107,19 @@ def is_current(func: Any, store: Store, func_id: str) -> bool:
     )
 
 
+def known_stamp(func: Any, store: Store, func_id: str) -> object:
+    """Return the stamp of the stored code when it was last known to be a function's.
+
+    None stands for not known. It changes whenever the results of the function are
+    cleared, here or by another process.
+    """
+    try:
+        known = _FUNCTION_HASHES[func][(store.location, func_id)]
+    except (KeyError, TypeError):
+        return None
+    return known.stamp
+
+
 def matches_stored(store: Store, func_id: str, code_info: CodeInfo) -> bool:
     """Tell whether the store holds this code for a function; change nothing."""
     stored = _read(store, func_id)

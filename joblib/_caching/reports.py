@@ -10,6 +10,7 @@ from ..func_inspect import get_func_name
 from ..logger import format_time
 
 if TYPE_CHECKING:
+    from .lockfiles import Owner
     from .registry import Store
 
 _WIDTH = 80  # of the rules around messages
@@ -48,6 +49,14 @@ def describe_damage(store: Store, call_id: tuple[str, str], signature: str) -> s
         f"Exception while loading results for {signature} from {path}; it is computed "
         f"again.\n {traceback.format_exc()}"
     )
+
+
+def describe_wait(signature: str, owner: Owner | None) -> str:
+    """Say for which computation, and whose, this one waits."""
+    by = "another process"
+    if owner is not None:
+        by = f"process {owner.pid} on {owner.host or 'this machine'}"
+    return f"[Memory]: Waiting for {signature}, which {by} is computing"
 
 
 def document(func: Any) -> str:

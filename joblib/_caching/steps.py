@@ -4,6 +4,7 @@
 
     _ask(args, kwargs)  which call is it? -> its key
     _find(call)         is the code the stored one? is the result accepted? -> load it
+    _attempt(call)      with lock=True: is somebody else computing it? -> wait for that
     _keep(call, ...)    still this code? -> store the result, and what the call was
 
 Neither runs the function: that is done in between, at once or awaited.
@@ -11,16 +12,26 @@ Neither runs the function: that is done in between, at once or awaited.
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..func_inspect import format_call, format_signature
 from ..logger import Logger
-from . import ownership
+from . import ownership, ram
+from .flight import Attempt
 from .keys import Call
+from .lockfiles import Owner, lock_path
 from .metadata import make_metadata, warn_of_slow_repr
-from .reports import describe_damage, describe_miss, describe_question, print_duration
+from .missing import MISS
+from .reports import (
+    describe_damage,
+    describe_miss,
+    describe_question,
+    describe_wait,
+    print_duration,
+)
 from .results import MemorizedResult, NotMemorizedResult
 from .store import MissingItemError
 
@@ -31,14 +42,17 @@ if TYPE_CHECKING:
     from .keys import CallKeys
     from .registry import Store
 
-MISS: Any = object()  # what no function returns
-
 
 class CallSteps(Logger):
     """What a cached function does before and after the function itself.
 
     Base class of `MemorizedFunc`, which sets the attributes.
     """
+
+    # Set where asked for: otherwise no part of the state, which is hashed with objects
+    # that hold a cached function.
+    _lock = False
+    _ram: ram.RamTier | None = None
 
     if TYPE_CHECKING:
         func: Any
@@ -116,7 +130,7 @@ class CallSteps(Logger):
         return bool(metadata) and bool(self.cache_validation_callback(metadata))
 
     # ------------------------------------------------------------------------- find
-    def _find(self, call: Call, shelve: bool = False) -> Any:
+    def _find(self, call: Call, shelve: bool = False, again: bool = False) -> Any:
         """Look for what is stored for a call.
 
         Parameters
@@ -124,6 +138,8 @@ class CallSteps(Logger):
         call : Call
         shelve : bool, default=False
             Load nothing.
+        again : bool, default=False
+            What is missing or damaged was reported before.
 
         Returns
         -------
@@ -133,19 +149,36 @@ class CallSteps(Logger):
         """
         if self._check_previous_func_code(stacklevel=4):
             if not shelve and self.cache_validation_callback is None:
-                output = self._load(call)  # which is the quickest way to ask
+                output = self._load(call, again)  # which is the quickest way to ask
                 if output is not MISS:
                     return output
             elif self._store.contains_item(call.id) and self._is_accepted(call.id):
-                output = self._make_reference(call.id) if shelve else self._load(call)
+                if shelve:
+                    return self._make_reference(call.id)
+                output = self._load(call, again)
                 if output is not MISS:
                     return output
-        if self._verbose > 10:
+        if self._verbose > 10 and not again:
             self.warn(describe_miss(self.func, self._store, call.id))
         return MISS
 
-    def _load(self, call: Call) -> Any:
+    def _load(self, call: Call, again: bool) -> Any:
         """Load a result; MISS if it is not there, or damaged."""
+        tier = self._ram
+        if tier is None:
+            return self._load_stored(call, again)
+        location = self._store.location or ""
+        stamp = ownership.known_stamp(self.func, self._store, self.func_id)
+        output = tier.get(location, call.id, stamp)
+        if output is MISS:
+            output = self._load_stored(call, again)
+            if output is not MISS and stamp is not None:
+                tier.put(location, call.id, stamp, output)
+        elif self._verbose > 1:
+            print(f"[Memory]: {self._signature(call)} is in RAM")
+        return output
+
+    def _load_stored(self, call: Call, again: bool) -> Any:
         try:
             if self._verbose <= 1:
                 return self._store.load_item(call.id, verbose=self._verbose)
@@ -158,12 +191,26 @@ class CallSteps(Logger):
         except Exception:
             # Asked only now: a hit pays for no question. Other stores may raise what
             # they like where there is nothing.
-            if self._store.contains_item(call.id):
+            if not again and self._store.contains_item(call.id):
                 self.warn(describe_damage(self._store, call.id, self._signature(call)))
             return MISS
         if self._verbose > 4:
             print_duration(self.func, time.perf_counter() - start, " cache loaded")
         return output
+
+    # ---------------------------------------------------------------- wait for others
+    def _attempt(self, call: Call, shelve: bool = False) -> Attempt:
+        """Begin to compute a result, or to wait for who does."""
+
+        def look() -> Any:
+            return self._find(call, shelve, again=True)
+
+        def say(owner: Owner | None) -> None:
+            if self._verbose > 1:
+                print(describe_wait(self._signature(call), owner))
+
+        directory = self._store.lock_location() or os.curdir
+        return Attempt(lock_path(directory, call.id), look, say)
 
     # ------------------------------------------------------------------------- keep
     def _announce(self, call: Call) -> None:
@@ -207,6 +254,8 @@ class CallSteps(Logger):
                 # Another version of the code took the place over at this very moment:
                 # what it must not find goes again.
                 self._store.clear_item(call.id)
+                stored = False
+            self._put_into_ram(call, output, stored)
         warn_of_slow_repr(self.func_id, time.perf_counter() - noting)
         if self._verbose > 0:
             print_duration(self.func, duration + time.perf_counter() - start)
@@ -215,6 +264,14 @@ class CallSteps(Logger):
         elif self.mmap_mode is not None:
             output = self._reload(call.id, output)
         return output, metadata
+
+    def _put_into_ram(self, call: Call, output: Any, stored: bool) -> None:
+        location = self._store.location or ""
+        ram.forget(os.sep.join((location, *call.id)), below=False)
+        if self._ram is not None and stored:
+            stamp = ownership.known_stamp(self.func, self._store, self.func_id)
+            if stamp is not None:
+                self._ram.put(location, call.id, stamp, output)
 
     def _reload(self, call_id: tuple[str, str], output: Any) -> Any:
         """Load what was just stored; what was stored if that is not possible."""

@@ -117,6 +117,17 @@ class StoreBackendBase(metaclass=ABCMeta):
     def get_items(self) -> list[CacheItemInfo]:
         """List all items of the store."""
 
+    def lock_location(self) -> str | None:
+        """Tell where files can be locked, for ``Memory(lock=True)``.
+
+        Returns
+        -------
+        str or None
+            A directory on a file system, the same for all who use this place; None
+            where there is none. Unless overridden, None.
+        """
+        return None
+
     @abstractmethod
     def configure(
         self,
