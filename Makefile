@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = $(PYTHON) continuous_integration/run.py
 
-.PHONY: help demo test test-all-pythons test-sklearn unit soak lint conformance bench doc clean
+.PHONY: help demo test test-all-pythons test-sklearn unit soak upstream lint conformance bench doc clean
 
 help:  ## say what there is
 	@$(RUN) help
@@ -24,6 +24,9 @@ unit:  ## this package's own tests
 
 soak:  ## those of its tests that take long
 	@$(RUN) soak
+
+upstream:  ## files, digests and caches of upstream's release and ours
+	@$(RUN) upstream
 
 lint:  ## ruff, mypy and the layer test
 	@$(RUN) lint

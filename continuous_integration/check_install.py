@@ -14,7 +14,7 @@ import sys
 import venvs
 
 SCRATCH = venvs.ROOT / "build" / "install"
-UPSTREAM = "1.6.0"
+UPSTREAM = venvs.UPSTREAM
 
 LOOK = """
 import importlib.metadata, importlib.util, pathlib, re, sys

@@ -33,7 +33,7 @@ import venvs
 
 HERE = Path(__file__).resolve().parent
 ROOT = venvs.ROOT
-UPSTREAM = "1.6.0"
+UPSTREAM = venvs.UPSTREAM
 FEWEST = 1500  # upstream's release has 1571 tests; far fewer means they were not found
 TEST_TIMEOUT = 60  # seconds, for one test
 RUN_TIMEOUT = 1200  # seconds, for all of them

@@ -32,6 +32,8 @@ REPORTS = BUILD / "reports"
 PACKAGE = ROOT / "joblib"
 # The one environment of the repository, and what each command needs in it.
 HOME = ".venv"
+# Upstream's release and nothing of ours, for the tests that compare the two.
+UPSTREAM_HOME = ".venv-upstream"
 SKLEARN_QUICK = ["sklearn.utils.tests.test_parallel"]
 SKLEARN_FULL = [
     *SKLEARN_QUICK,
@@ -41,6 +43,7 @@ SKLEARN_FULL = [
 ]
 UNIT_TIMEOUT = 900  # seconds
 SOAK_TIMEOUT = 900
+UPSTREAM_TIMEOUT = 600
 
 
 class Step(NamedTuple):
@@ -84,6 +87,7 @@ class Runner:
         cwd: Path = ROOT,
         env: dict[str, str] | None = None,
         report: Path | None = None,
+        may_skip: bool = True,
     ) -> bool:
         """Run one command; it fails on a non-zero exit and when time is up.
 
@@ -94,6 +98,8 @@ class Runner:
         report : Path, optional
             The junit file that the command writes; it must be there and must
             count at least one test, or else the step fails.
+        may_skip : bool
+            Whether tests may be skipped; else a skipped one fails the step.
         """
         print(f"\n== {title} " + "=" * max(0, 70 - len(title)), flush=True)
         if report is not None:
@@ -113,6 +119,7 @@ class Runner:
                 passed, note = False, note or "no report was written"
             else:
                 passed = passed and counts.passed > 0 and counts.failed == 0
+                passed = passed and (may_skip or counts.skipped == 0)
                 note = "; ".join(filter(None, [str(counts), note]))
         self.steps.append(Step(title, passed, seconds, note))
         return passed
@@ -245,6 +252,25 @@ def step_soak(runner: Runner, python: Path) -> None:
     )
 
 
+def step_upstream(runner: Runner, python: Path) -> None:
+    title = "compatibility with upstream"
+    try:
+        other = venvs.ensure_upstream(UPSTREAM_HOME, python)
+    except venvs.SetupError as error:
+        runner.fail(title, str(error))
+        return
+    report = REPORTS / "upstream.xml"
+    argv = [python, "-m", "pytest", "-q", "-m", "upstream", "joblib"]
+    runner.run(
+        title,
+        [*argv, f"--junitxml={report}"],
+        UPSTREAM_TIMEOUT,
+        env={"JOBLIB_UPSTREAM_PYTHON": str(other)},
+        report=report,
+        may_skip=False,
+    )
+
+
 def step_conformance(runner: Runner, python: Path, extra: list[str]) -> None:
     report = REPORTS / f"conformance-{tag(python)}.xml"
     script = ROOT / "continuous_integration" / "conformance.py"
@@ -299,6 +325,11 @@ def command_soak(runner: Runner, options: argparse.Namespace) -> None:
     step_soak(runner, home("test,lint,demo"))
 
 
+def command_upstream(runner: Runner, options: argparse.Namespace) -> None:
+    """Compare files, digests and caches with those of upstream's release."""
+    step_upstream(runner, home("test,lint,demo"))
+
+
 def command_conformance(runner: Runner, options: argparse.Namespace) -> None:
     """Run upstream's test files against this package."""
     step_conformance(runner, home("test,lint,demo"), options.arguments)
@@ -310,6 +341,7 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_lint(runner, python)
     step_unit(runner, python)
     step_soak(runner, python)
+    step_upstream(runner, python)
     step_conformance(runner, python, options.arguments)
     step_sklearn(runner, python, SKLEARN_QUICK)
     step_demo(runner, python)
@@ -381,6 +413,7 @@ COMMANDS = {
     "test-sklearn": command_test_sklearn,
     "unit": command_unit,
     "soak": command_soak,
+    "upstream": command_upstream,
     "lint": command_lint,
     "conformance": command_conformance,
     "bench": command_bench,

@@ -18,6 +18,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+UPSTREAM = "1.6.0"  # the release that this package stands in for
+# What both releases work with must be the same: its versions are part of files.
+SHARED_WITH_UPSTREAM = ("numpy", "scipy", "pandas", "scikit-learn", "lz4")
 OLDEST, NEWEST = 10, 13  # the minor versions of Python 3 that the package supports
 INSTALL_TIMEOUT = 1800  # seconds
 
@@ -101,6 +104,48 @@ def ensure(name: str, extras: str, python: str = sys.executable) -> Path:
         return inside
     print(f"-- installing .[{extras}] into {name}", flush=True)
     install(inside, ["-e", f".[{extras}]"])
+    stamp.write_text(expected, encoding="utf-8")
+    return inside
+
+
+def ensure_upstream(name: str, main: Path) -> Path:
+    """Return the interpreter of an environment with upstream's release.
+
+    Parameters
+    ----------
+    name : str
+        Directory of the environment, relative to the repository.
+    main : Path
+        The interpreter of the environment whose Python and libraries it shares.
+    """
+    code = "import sys, importlib.metadata as m\nfor n in sys.argv[1:]: print(m.version(n))"
+    try:
+        done = subprocess.run(
+            [str(main), "-c", code, *SHARED_WITH_UPSTREAM],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        raise SetupError(
+            f"{main} lacks one of {', '.join(SHARED_WITH_UPSTREAM)}, which the extra "
+            f"'test' brings: {error.stderr.strip()[-300:]}"
+        ) from None
+    pairs = zip(SHARED_WITH_UPSTREAM, done.stdout.split(), strict=True)
+    wanted = [f"joblib=={UPSTREAM}", *(f"{n}=={version}" for n, version in pairs)]
+    venv = ROOT / name
+    inside = interpreter_of(venv)
+    if version_of(inside) != version_of(main):
+        shutil.rmtree(venv, ignore_errors=True)
+        print(f"-- making {name} with {main}", flush=True)
+        create(venv, str(main))
+    stamp = venv / "installed-upstream.txt"
+    expected = "\n".join(wanted)
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == expected:
+        return inside
+    print(f"-- installing {' '.join(wanted)} into {name}", flush=True)
+    install(inside, ["--only-binary", ":all:", *wanted])
     stamp.write_text(expected, encoding="utf-8")
     return inside
 

@@ -99,7 +99,11 @@ class NumpyArrayWrapper:
     def write_array(self, array, pickler):
         """Write the elements of `array` to the pickler's file."""
         if array.dtype.hasobject:
-            pickle.dump(array, pickler.file_handle, protocol=pickler.proto)
+            # As upstream writes it, but for those who ask for an old protocol: an old
+            # Python is to read it.
+            default = pickler.proto >= pickle.DEFAULT_PROTOCOL
+            protocol = pickle.HIGHEST_PROTOCOL if default else pickler.proto
+            pickle.dump(array, pickler.file_handle, protocol=protocol)
             return
         array_io.write_elements(pickler.file_handle, array, self._alignment)
 
