@@ -8,6 +8,7 @@ import re
 import struct
 import sys
 import zlib
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,40 @@ class TruncatedFileError(EOFError, pickle.UnpicklingError, ValueError):
 
 class CorruptFileError(pickle.UnpicklingError, ValueError):
     """The file holds something that `dump` does not write."""
+
+
+class UntrustedTypeError(pickle.UnpicklingError):
+    """The file names types or functions that are not trusted; none of them was run.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Their full names.
+    filename : str, default ""
+        The file.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Sorted, each of them once. What `load` takes as ``trusted=``.
+    filename : str
+        The file.
+    """
+
+    def __init__(self, names: Iterable[str], filename: str = "") -> None:
+        self.names = tuple(sorted(set(names)))
+        self.filename = filename
+        super().__init__(self.names, filename)
+
+    def __str__(self) -> str:
+        listed = ", ".join(ascii(name) for name in self.names)
+        return (
+            f"{self.filename or 'The file'} names what is not trusted: {listed}. None "
+            f"of it was run. If you know where the file comes from, and what these "
+            f"are, add them: load(..., trusted=[{listed}]). Patterns ('package.*') "
+            "cover types whose instances are rebuilt; functions, types that the file "
+            "calls, and types with finalizers are only trusted by their full names."
+        )
 
 
 # Raised by decompressors that meet bytes they did not write. Those of optional
@@ -95,6 +130,8 @@ def explain_load_failure(exc: Exception, name: str) -> Exception:
     of the loaded object's own code, and those that say what is missing on this
     machine, keep their type and get a note that names the file.
     """
+    if isinstance(exc, UntrustedTypeError):
+        return exc if exc.filename else UntrustedTypeError(exc.names, name)
     if isinstance(exc, (TruncatedFileError, CorruptFileError)):
         return exc if name in str(exc) else type(exc)(f"{name} is damaged: {exc}")
     reading = _came_from_reading(exc)
