@@ -91,6 +91,10 @@ class CallArrays:
         """Where the files are, once there are any."""
         return self._folder.path
 
+    def make_folder(self) -> str:
+        """Make the folder of the call's files if it is not there; return its path."""
+        return self._folder.create()
+
     def close(self) -> None:
         """Delete the files. Idempotent."""
         self._store.close()

@@ -67,9 +67,11 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
         self.parallel = parallel
         from .arrays import arrays_of_call
+        from .scattered import scatter_of
         from .transport import Transport
 
-        self._transport = Transport(arrays_of_call(options))
+        scatter = scatter_of(options)
+        self._transport = Transport(arrays_of_call(options), scatter=scatter)
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, idle_worker_timeout, options)
         self._restart()

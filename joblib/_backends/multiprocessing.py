@@ -83,7 +83,9 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         self.parallel = parallel
         options = {**self.backend_kwargs, **kwargs}
         from .arrays import arrays_of_call
+        from .scattered import scatter_of
 
+        scatter_of(options)  # told before there are workers
         self._arrays = arrays_of_call(options)
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, options)
@@ -110,10 +112,13 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         # in its own way and looks after its workers itself.
         if isinstance(pool, multiprocessing.pool.Pool):
             from .guard import PoolGuard
+            from .scattered import scatter_of
             from .transport import Transport
 
             assert self._arrays is not None
-            self._transport = Transport(self._arrays, workers_have_main(method))
+            self._transport = Transport(
+                self._arrays, workers_have_main(method), scatter_of(options)
+            )
             # where other programs look for the folder of the call's files
             pool._temp_folder = self._arrays.folder  # type: ignore[attr-defined]
             self._guard = PoolGuard(pool, recycles="maxtasksperchild" in given)
