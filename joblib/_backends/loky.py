@@ -72,6 +72,7 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
 
         scatter = scatter_of(options)
         self._transport = Transport(arrays_of_call(options), scatter=scatter)
+        self._transport.watch_repeats(parallel)
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, idle_worker_timeout, options)
         self._restart()
@@ -142,6 +143,11 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             workers.shutdown(kill_workers=True)
         if ensure_ready and self._restart is not None:
             self._restart()
+
+    def stop_call(self) -> None:
+        """Say what a verbose call sent again and again."""
+        if self._transport is not None:
+            self._transport.tell_repeats(self.parallel, "loky")
 
     def terminate(self) -> None:
         """Let go of the workers, which stay ready for the next call."""

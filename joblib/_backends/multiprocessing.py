@@ -119,6 +119,7 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             self._transport = Transport(
                 self._arrays, workers_have_main(method), scatter_of(options)
             )
+            self._transport.watch_repeats(self.parallel)
             # where other programs look for the folder of the call's files
             pool._temp_folder = self._arrays.folder  # type: ignore[attr-defined]
             self._guard = PoolGuard(pool, recycles="maxtasksperchild" in given)
@@ -147,6 +148,11 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         self._end_pool()
         if ensure_ready and restart is not None:
             restart()
+
+    def stop_call(self) -> None:
+        """Say what a verbose call sent again and again."""
+        if self._transport is not None:
+            self._transport.tell_repeats(self.parallel, "multiprocessing")
 
     def terminate(self) -> None:
         """End the workers."""

@@ -19,14 +19,18 @@ from collections.abc import Callable
 from typing import Any
 
 from .._captured import CapturedError, capture_call, unwrap
-from .._engine.batch import name_of
+from .._engine.batch import BatchedCalls, name_of
 from .._memmap.reducers import result_reducers
 from .._memmap.results import ResultPlace
 from .._memmap.store import Dump
 from .arrays import CallArrays
 from .outgoing import check_tasks
 from .picklers import dumps
+from .repeats import Repeats
 from .scattered import Scattered, load
+
+#: from this verbosity on a call says what it sends again and again
+TELLING_VERBOSITY = 10
 
 
 class Arrived:
@@ -115,6 +119,8 @@ class Parcel:
             )
             self.error.__cause__ = error
             raise self.error from error
+        if transport.repeats is not None and isinstance(self.batch, BatchedCalls):
+            transport.repeats.note(self.batch.items, self.name, len(payload))
         results = transport.arrays.results
         return Arrived, (payload, self.name, by_reference, results, bool(scattered))
 
@@ -145,9 +151,22 @@ class Transport:
     ) -> None:
         self.arrays = arrays
         self.main_by_reference = main_by_reference
-        self.scattered = Scattered(scatter, arrays.make_folder, self._dumps_scattered)
+        self.scattered = Scattered(scatter, arrays.make_folder, self._dumps_alone)
+        #: set where what is sent again and again is to be told
+        self.repeats: Repeats | None = None
 
-    def _dumps_scattered(self, obj: Any) -> bytes:
+    def watch_repeats(self, parallel: Any) -> None:
+        """From now on, find out what is sent again and again, if a call is verbose."""
+        if getattr(parallel, "verbose", 0) >= TELLING_VERBOSITY:
+            self.repeats = Repeats(lambda obj: len(self._dumps_alone(obj)))
+
+    def tell_repeats(self, parallel: Any, backend: str) -> None:
+        """Say what was sent again and again, once a call."""
+        if self.repeats is not None:
+            for line in self.repeats.tell(backend):
+                parallel._print(line)
+
+    def _dumps_alone(self, obj: Any) -> bytes:
         # the files of its arrays stay as long as its own: to the end of the call
         return dumps(obj, self.arrays.reducers([]), self.main_by_reference)
 

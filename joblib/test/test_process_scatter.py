@@ -179,3 +179,32 @@ def test_a_worker_forgets_what_the_caller_deleted(tmp_path, monkeypatch):
     assert list(arrivals.get(str(path))) == [100, 101]
     path.unlink()
     assert gone.wait(10)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}])
+def test_what_is_sent_again_is_told_once(backend, options, capfd):
+    table = {n: str(n) for n in range(200_000)}
+    parallel = Parallel(2, backend=backend, verbose=10, **options)
+    assert parallel(delayed(pick)(table, n) for n in range(9)) == [
+        str(n) for n in range(9)
+    ]
+    said = [line for line in capfd.readouterr().err.splitlines() if "scatter" in line]
+    [line] = said
+    assert "args[0] of 'pick', of type dict and 2." in line
+    assert f"parallel_config('{backend}', scatter=[...])" in line
+    times = int(line.split(" was sent ")[1].split()[0])
+    assert 2 <= times <= 9
+
+
+def pick(table, key):
+    return table[key]
+
+
+@pytest.mark.parametrize("verbose, scatter", [(9, False), (10, True)])
+def test_no_word_where_there_is_nothing_to_say(backend, verbose, scatter, capfd):
+    table = {n: str(n) for n in range(200_000)}
+    with parallel_config(backend, scatter=[table] if scatter else []):
+        Parallel(2, verbose=verbose)(delayed(pick)(table, n) for n in range(9))
+        # each its own
+        Parallel(2, verbose=verbose)(delayed(len)(dict(table)) for n in range(4))
+    assert "scatter" not in capfd.readouterr().err
