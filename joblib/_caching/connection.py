@@ -26,6 +26,7 @@ _OBJECT_STORES = frozenset("memory s3 s3a gs gcs az abfs abfss oss oci tos".spli
 # Names under which file systems tell when a file was changed, the best first.
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 _REMOVE_ATTEMPTS = 3
+_SMALL = 8 * 1024**2  # bytes
 
 
 class Connection:
@@ -152,8 +153,7 @@ class Connection:
         """
         directory = self._copies() if keep else None
         if directory is None:
-            content: bytes = self._ask("cat_file", path)
-            return content
+            return self._fetch(path)
         version = self._ask_anew("ukey", path)
         name = hashlib.sha256(f"{self._url}{path}\0{version}".encode()).hexdigest()
         copy = os.path.join(directory, name)
@@ -161,7 +161,7 @@ class Connection:
             with open(copy, "rb") as stream:
                 return stream.read()
         except OSError:
-            content = self._ask("cat_file", path)
+            content = self._fetch(path)
         try:
             temporary = f"{copy}.{unique_suffix()}"
             with open(temporary, "wb") as stream:
@@ -170,6 +170,15 @@ class Connection:
         except OSError:
             pass  # it was to save time, and is not needed
         return content
+
+    def _fetch(self, path: str) -> bytes:
+        # A range is one request, where a whole file may be asked about first. Large
+        # ones are worth that: then several parts may be fetched at once.
+        content: bytes = self._ask("cat_file", path, start=0, end=_SMALL)
+        if len(content) < _SMALL:
+            return content
+        whole: bytes = self._ask("cat_file", path)
+        return whole
 
     def _copies(self) -> str | None:
         file_system, _ = self._connect()

@@ -23,6 +23,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from . import ram
 from .callers import user_stacklevel
 from .connection import Connection
 from .items import CODE_FILE, OUTPUT_FILE, StoreBackendMixin
@@ -73,7 +74,10 @@ class RemoteStoreBackend(StoreBackendBase, StoreBackendMixin):
 
     def __init__(self) -> None:
         self._epochs: dict[str, str] = {}  # location of a function -> its epoch
-        self._told: set[str] = set()  # entries about which a warning has been given
+        # Entries of which the present call has told that they cannot be looked for,
+        # and those of which it has told that they were not stored.
+        self._told: set[str] = set()
+        self._failed: set[str] = set()
 
     def configure(
         self,
@@ -134,7 +138,7 @@ class RemoteStoreBackend(StoreBackendBase, StoreBackendMixin):
 
     def __getstate__(self) -> dict[str, Any]:
         # Elsewhere and later others may have taken places over.
-        return {**self.__dict__, "_epochs": {}, "_told": set()}
+        return {**self.__dict__, "_epochs": {}, "_told": set(), "_failed": set()}
 
     # ------------------------------------------------------------------- the contract
     def _path(self, call_id: Sequence[str], *names: str) -> str:
@@ -243,11 +247,7 @@ class RemoteStoreBackend(StoreBackendBase, StoreBackendMixin):
         except FileNotFoundError as error:
             raise MissingItemError(filename) from error
         except OSError as error:
-            self._told.add(self._path(call_id))
-            self._warn(
-                f"The cache entry {self._path(call_id)} cannot be read: "
-                f"{_describe(error)}. It is taken for missing."
-            )
+            self._tell(self._path(call_id), f"cannot be read: {_describe(error)}")
             raise UnreachableItemError(filename, error) from error
         payload, its_seal = unseal(content)
         # References, which have metadata, are to a result whatever the code is by now.
@@ -263,14 +263,20 @@ class RemoteStoreBackend(StoreBackendBase, StoreBackendMixin):
         except FileNotFoundError:
             return False
         except OSError as error:
-            self._told.add(self._path(call_id))
-            self._warn(f"{filename} cannot be looked for: {_describe(error)}.")
+            entry = self._path(call_id)
+            if entry in self._failed:  # as has been told when it was to be stored
+                self._failed.discard(entry)
+            else:
+                self._tell(entry, f"cannot be looked for: {_describe(error)}")
             return False
         return self._is_of_present_code(call_id, find_seal(end))
 
     def clear_item(self, call_id: Sequence[str]) -> None:
         """Remove the result of a call, if there is one."""
-        self.clear_location(self._path(call_id))
+        try:
+            self.clear_location(self._path(call_id))
+        finally:
+            ram.forget(self._path(call_id), below=len(call_id) == 1)
 
     def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> bool:
         """Store a result, by a single request where the file system permits.
@@ -278,10 +284,11 @@ class RemoteStoreBackend(StoreBackendBase, StoreBackendMixin):
         As `StoreBackendMixin.dump_item`; what has been told of the entry when it could
         not be read is not told again.
         """
-        try:
-            return super().dump_item(call_id, item, verbose)
-        finally:
-            self._told.discard(self._path(call_id))
+        entry = self._path(call_id)
+        stored = super().dump_item(call_id, item, verbose)
+        self._told.discard(entry)
+        (self._failed.discard if stored else self._failed.add)(entry)
+        return stored
 
     def _warn_not_stored(self, directory: str, error: Exception) -> None:
         if directory not in self._told:
@@ -368,6 +375,10 @@ class RemoteStoreBackend(StoreBackendBase, StoreBackendMixin):
             except OSError:
                 return None
         return self._epochs.get(function) or None
+
+    def _tell(self, entry: str, trouble: str) -> None:
+        self._told.add(entry)
+        self._warn(f"The cache entry {entry} {trouble}. It is taken for missing.")
 
     def _warn(self, text: str) -> None:
         warnings.warn(text, CacheWarning, stacklevel=user_stacklevel())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..logger import Logger
 from .registry import _store_backend_factory
+from .store import MissingItemError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,6 +105,8 @@ class MemorizedResult(Logger):
             return self.store_backend.load_item(
                 self._call_id, self.verbose, self.timestamp, self.metadata
             )
+        except MissingItemError:
+            raise
         except Exception as error:
             if not self.store_backend.contains_item(self._call_id):
                 raise
