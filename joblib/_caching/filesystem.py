@@ -5,23 +5,31 @@ from __future__ import annotations
 import datetime
 import os
 import pickle
-import re
-import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..backports import concurrency_safe_rename
 from ..disk import delete_folder, mkdirp
+from . import ram
 from .callers import user_stacklevel
-from .items import CODE_FILE, METADATA_FILE, OUTPUT_FILE, StoreBackendMixin
+from .items import CODE_FILE, OUTPUT_FILE, StoreBackendMixin
+from .scanning import (
+    ENTRY_NAME,
+    REMOVED_PREFIX,
+    Found,
+    look_at,
+    remove_entry,
+    sweep_entry,
+    sweep_removed,
+    walk,
+)
 from .store import CacheItemInfo, MissingItemError, StoreBackendBase
+from .usage import Uses, note_use, read_uses, write_notes
 from .writing import unique_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-_ENTRY_NAME = re.compile(r"[0-9a-f]{32,}")
-_REMOVED_PREFIX = ".removed-"
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _SMALL = 32 * 1024  # bytes
@@ -35,6 +43,9 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
     """Store of results in a local or shared file system."""
 
     __module__ = "joblib._store_backends"
+
+    # Paths of what the last listing found unfinished.
+    _left: Sequence[str] = ()
 
     # The calls themselves, not methods around them: these are what a hit consists of.
     _open_item = staticmethod(open)  # type: ignore[assignment]
@@ -72,8 +83,12 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
         """Make a directory and its parents."""
         try:
             os.mkdir(location)
+        except FileExistsError:
+            mkdirp(location)  # is it a directory?
+            if ENTRY_NAME.fullmatch(os.path.basename(location)):
+                sweep_entry(location)
         except OSError:
-            # It is there, or its parents are not, or this says what is wrong.
+            # Its parents are not there, or this says what is wrong.
             mkdirp(location)
 
     def load_item(
@@ -105,15 +120,44 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
         KeyError
             When there is no such result.
         """
+        filename = self._path(call_id, OUTPUT_FILE)
         # Whoever replaced the way of opening files wants it to be used.
         if verbose <= 1 and self._open_item is open:
-            content = _read_small_pickle(self._path(call_id, OUTPUT_FILE))
+            content = _read_small_pickle(filename)
             if content is not None:
                 try:
-                    return pickle.loads(content)
+                    output = pickle.loads(content)
                 except (pickle.UnpicklingError, EOFError):
                     pass  # damaged: what is below says how
-        return super().load_item(call_id, verbose, timestamp, metadata)
+                else:
+                    note_use(self.location, filename)  # type: ignore[arg-type]
+                    return output
+        output = super().load_item(call_id, verbose, timestamp, metadata)
+        note_use(self.location or os.curdir, filename)
+        return output
+
+    def dump_item(self, call_id: Sequence[str], item: Any, verbose: int = 1) -> bool:
+        """Store a result; warn where that is not possible.
+
+        Parameters
+        ----------
+        call_id : sequence of str
+            Function and hash of the arguments.
+        item : object
+            The result.
+        verbose : int, default=1
+            Above 10, print where it is stored.
+
+        Returns
+        -------
+        bool
+            Whether it is stored now.
+        """
+        stored = super().dump_item(call_id, item, verbose)
+        if stored:
+            # More exactly than by the clock of the file system.
+            note_use(self.location or os.curdir, self._path(call_id, OUTPUT_FILE), 0)
+        return stored
 
     def _write_bytes(self, content: bytes, filename: str) -> None:
         if self._open_item is not open or len(content) > _SMALL:
@@ -130,8 +174,56 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
             super()._write_bytes(content, filename)
 
     def get_items(self) -> list[CacheItemInfo]:
-        """List all results, with the time that the file system holds for each."""
-        return [_item_info(entry) for entry in self._walk() if _is_entry(entry)]
+        """List all results, with the time at which each was last used."""
+        from_timestamp = datetime.datetime.fromtimestamp
+        return [
+            CacheItemInfo(found.path, found.size, from_timestamp(found.last_use))
+            for found in self._find_entries()[0]
+        ]
+
+    def _find_entries(self) -> tuple[list[Found], dict[str, Uses]]:
+        """List all results, and what is noted about their use, by their path."""
+        root = self.location or os.curdir
+        write_notes()
+        entries = []
+        left = []
+        for is_entry, path in walk(root):
+            if is_entry:
+                found = look_at(path)
+                entries.append(found)
+            if not (is_entry and found.whole):
+                left.append(path)
+        self._left = left
+        uses = read_uses(root)
+        if any(use.last for use in uses.values()):
+            # Files of another user, which do not show when they were used.
+            start = len(root) + 1
+            for i, found in enumerate(entries):
+                use = uses.get(found.path[start:])
+                if use is not None and use.last > found.last_use:
+                    entries[i] = found._replace(last_use=use.last)
+        return entries, uses
+
+    def _evict(self, path: str) -> None:
+        removing = getattr(self.clear_location, "__func__", None)
+        if removing is not FileSystemStoreBackend.clear_location:
+            super()._evict(path)  # which has a way of its own to remove things
+            return
+        try:
+            # What was listed is no link: that question can be spared.
+            if not remove_entry(path):
+                delete_folder(path)
+        finally:
+            ram.forget(path, below=False)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left, as far as the last listing came by it."""
+        left, self._left = self._left, []
+        for path in left:
+            if os.path.basename(path).startswith(REMOVED_PREFIX):
+                sweep_removed(path)
+            else:
+                sweep_entry(path)
 
     def enforce_store_limits(
         self,
@@ -148,28 +240,10 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
         items_limit : int, optional
             Number of results that may stay.
         age_limit : datetime.timedelta, optional
-            Time since the last access after which a result does not stay.
+            Time since the last use after which a result does not stay.
         """
         super().enforce_store_limits(bytes_limit, items_limit, age_limit)
-        # What a process renamed and did not live to remove.
-        for entry in self._walk():
-            if entry.name.startswith(_REMOVED_PREFIX):
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-    def _walk(self) -> Iterator[os.DirEntry[str]]:
-        """Yield entries and removed directories, looking into neither."""
-        pending = [self.location or os.curdir]
-        while pending:
-            try:
-                with os.scandir(pending.pop()) as found:
-                    directories = [entry for entry in found if entry.is_dir()]
-            except OSError:
-                continue  # evicted since its parent was read
-            for entry in directories:
-                if _is_entry(entry) or entry.name.startswith(_REMOVED_PREFIX):
-                    yield entry
-                else:
-                    pending.append(entry.path)
+        self._sweep()
 
     def _code_stamp(self, call_id: Sequence[str]) -> object:
         try:
@@ -216,12 +290,13 @@ def _remove(location: str) -> None:
     parent, _, name = location.rpartition(os.sep)
     if os.path.islink(location):
         os.unlink(location)  # what it points to is not ours
-    elif _ENTRY_NAME.fullmatch(name):
-        _remove_entry(location)
-    elif name.startswith(_REMOVED_PREFIX):
-        shutil.rmtree(location, ignore_errors=True)
+    elif ENTRY_NAME.fullmatch(name):
+        if not remove_entry(location):
+            delete_folder(location)
+    elif name.startswith(REMOVED_PREFIX):
+        sweep_removed(location)
     else:
-        removed = os.path.join(parent or os.curdir, _REMOVED_PREFIX + unique_suffix())
+        removed = os.path.join(parent or os.curdir, REMOVED_PREFIX + unique_suffix())
         try:
             os.rename(location, removed)
         except FileNotFoundError:
@@ -231,48 +306,7 @@ def _remove(location: str) -> None:
             # which says what the matter is.
             delete_folder(location)
             return
-        shutil.rmtree(removed, ignore_errors=True)  # eviction sweeps up what is left
-
-
-def _remove_entry(location: str) -> None:
-    """Remove an entry: gone with its output, whatever else is still there then."""
-    for name in (OUTPUT_FILE, METADATA_FILE):
-        try:
-            os.unlink(f"{location}{os.sep}{name}")
-        except FileNotFoundError:
-            pass
-    try:
-        os.rmdir(location)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        # Left behind by a writer that was killed, or just being written: that writer
-        # notices, and starts again.
-        delete_folder(location)
-
-
-def _is_entry(entry: os.DirEntry[str]) -> bool:
-    return _ENTRY_NAME.fullmatch(entry.name) is not None
-
-
-def _item_info(entry: os.DirEntry[str]) -> CacheItemInfo:
-    size = 0
-    last_access = None
-    try:
-        with os.scandir(entry.path) as files:
-            for file in files:
-                stat = file.stat(follow_symlinks=False)
-                size += stat.st_size
-                if file.name == OUTPUT_FILE:
-                    last_access = stat.st_atime
-    except OSError:
-        pass  # it is being evicted; what is known of it will do
-    if last_access is None:
-        try:
-            last_access = os.stat(entry.path).st_atime
-        except OSError:
-            last_access = 0.0
-    return CacheItemInfo(entry.path, size, datetime.datetime.fromtimestamp(last_access))
+        sweep_removed(removed)  # eviction removes what is left
 
 
 def _read_small_pickle(filename: str) -> bytes | None:

@@ -368,15 +368,21 @@ class StoreBackendMixin:
             if getattr(self, "verbose", 0) > 10:
                 print(f"Deleting item {item}")
             try:
-                self.clear_location(item.path)
+                self._evict(item.path)
             except OSError as error:
                 warnings.warn(
                     f"Unable to remove the cache entry {item.path}: {error}.",
                     CacheWarning,
                     stacklevel=user_stacklevel(),
                 )
-            ram.forget(item.path, below=False)
         self._sweep_locks()
+
+    def _evict(self, path: str) -> None:
+        """Remove the result at a location."""
+        try:
+            self.clear_location(path)
+        finally:
+            ram.forget(path, below=False)
 
     def _sweep_locks(self) -> None:
         """Remove what killed processes left of ``Memory(lock=True)``."""
