@@ -15,7 +15,8 @@ memory twice.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .._captured import CapturedError, capture_call, unwrap
@@ -24,8 +25,9 @@ from .._memmap.reducers import result_reducers
 from .._memmap.results import ResultPlace
 from .._memmap.store import Dump
 from .arrays import CallArrays
+from .culprit import Part, find_culprit, parts_of_results, parts_of_tasks
 from .outgoing import check_tasks
-from .picklers import dumps
+from .picklers import Reducers, dumps
 from .repeats import Repeats
 from .scattered import Scattered, load
 
@@ -66,6 +68,38 @@ class Arrived:
             ) from error
 
 
+def _culprit_in(parts: Iterator[Part], main_by_reference: bool) -> str:
+    """Say which part of something can't be pickled, as well as that can be told."""
+
+    def fails(obj: Any) -> bool:
+        try:
+            dumps(obj, _no_elements(), main_by_reference)
+        except Exception:
+            return True
+        return False
+
+    try:
+        found = find_culprit(parts, fails)
+    except Exception:  # of an object that cannot even be looked at
+        found = None
+    if found is None:
+        return "something"
+    path, obj = found
+    return f"{path}, of type {type(obj).__module__}.{type(obj).__qualname__},"
+
+
+def _no_elements() -> Reducers:
+    """Reducers that make pickles of arrays small: their elements are not the matter."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return {}
+
+    def reduce(array: Any) -> Any:
+        return list, ([] if not array.dtype.hasobject else array.tolist(),)
+
+    return {numpy.ndarray: reduce, numpy.memmap: reduce}
+
+
 def deliver(parcel: Arrived) -> bytes:
     """Run a parcel's batch on the worker; return the pickled results or error."""
     name = parcel.name
@@ -74,8 +108,9 @@ def deliver(parcel: Arrived) -> bytes:
         return dumps(out, result_reducers(parcel.results), parcel.main_by_reference)
     except Exception as error:
         refusal = pickle.PicklingError(
-            f"Could not pickle a result of {name!r} to send it back from the worker "
-            f"({type(error).__name__}: {error})."
+            f"Could not pickle a result of {name!r} to send it back from the worker: "
+            f"{_culprit_in(parts_of_results(out), parcel.main_by_reference)} can't be "
+            f"pickled ({type(error).__name__}: {error})."
         )
         refusal.__cause__ = error
         return dumps(CapturedError(refusal), {})
@@ -112,10 +147,11 @@ class Parcel:
         try:
             payload = dumps(self.batch, reducers, by_reference, name_of)
         except Exception as error:
+            tasks = getattr(self.batch, "items", ())
             self.error = pickle.PicklingError(
-                "Could not pickle the task to send it to the workers: function "
-                f"{self.name!r} or one of its arguments can't be pickled "
-                f"({type(error).__name__}: {error})."
+                "Could not pickle the task to send it to the workers: in a call of "
+                f"{self.name!r} {_culprit_in(parts_of_tasks(tasks), by_reference)} "
+                f"can't be pickled ({type(error).__name__}: {error})."
             )
             self.error.__cause__ = error
             raise self.error from error
