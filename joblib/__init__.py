@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._backends.base import ParallelBackendBase
+    from ._backends.ending import shutdown
     from ._cloudpickle_wrapper import wrap_non_picklable_objects
     from ._store_backends import StoreBackendBase
     from .compressor import register_compressor
@@ -63,6 +64,7 @@ __all__ = [
     "register_compressor",
     "register_parallel_backend",
     "register_store_backend",
+    "shutdown",
     "wrap_non_picklable_objects",
 ]
 
@@ -88,6 +90,7 @@ _HOME = {
     "register_compressor": "compressor",
     "register_parallel_backend": "parallel",
     "register_store_backend": "memory",
+    "shutdown": "_backends.ending",
     "wrap_non_picklable_objects": "_cloudpickle_wrapper",
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
+from .ending import remember
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
@@ -92,6 +93,7 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             initargs=options.get("initargs") or (),
             env=self._prepare_worker_env(n_jobs),
         )
+        remember(self._workers, _end)
         assert self._transport is not None
         # where other programs look for the folder of the call's files
         self._workers._temp_folder = self._transport.arrays.folder
@@ -165,3 +167,7 @@ def _completed(
     parcel.release()
     if callback is not None:
         callback(future)
+
+
+def _end(workers: Any) -> None:
+    workers.shutdown(wait=True, kill_workers=True)

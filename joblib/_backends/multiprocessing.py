@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
+from .ending import remember
 from .pooled import PoolManagerMixin
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             # where other programs look for the folder of the call's files
             pool._temp_folder = self._arrays.folder  # type: ignore[attr-defined]
             self._guard = PoolGuard(pool, recycles="maxtasksperchild" in given)
+            remember(self._guard, PoolGuard.end)
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None

@@ -35,12 +35,16 @@ class CachedThread(threading.Thread):
         super().__init__(name="joblib-thread", daemon=True)
         #: whether it is running a batch, as its work sees it
         self.busy = False
-        self._inbox: SimpleQueue[Work] = SimpleQueue()
+        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._inbox.put(work)
 
     def serve(self, work: Work) -> None:
         """Have an idle thread run `work`."""
         self._inbox.put(work)
+
+    def end(self) -> None:
+        """Have an idle thread, which is not on the list any more, end."""
+        self._inbox.put(None)
 
     def run(self) -> None:
         work: Any = None
@@ -54,6 +58,8 @@ class CachedThread(threading.Thread):
                         return
                 # somebody has just taken it for a call, which is on its way
                 continue
+            if work is None:  # taken off the list, to end
+                return
             if contextvars.Context().run(work):
                 give_back([self])
             del work  # while it waits, it keeps no call alive
@@ -81,6 +87,18 @@ def give_back(threads: list[CachedThread]) -> None:
     """Say that these threads are free for another call, or about to be."""
     with _lock:
         _idle.extend(threads)
+
+
+def end_idle() -> None:
+    """End the threads that wait for a call, and wait for them."""
+    with _lock:
+        ending = _idle[:]
+        _idle.clear()
+    for thread in ending:
+        thread.end()
+    for thread in ending:
+        if thread is not threading.current_thread():
+            thread.join(IDLE_SECONDS)
 
 
 def _forget_all() -> None:

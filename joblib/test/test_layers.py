@@ -132,6 +132,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.autobatch",
         "_backends.sequential",
         "_backends.thread_cache",
+        "_backends.ending",
         "_backends.threads",
         "_backends.admission",
         "_backends.arrays",
