@@ -11,6 +11,7 @@ from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
 from .ending import remember
+from .orphans import Start
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
@@ -89,8 +90,9 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         self._workers = loky.get_reusable_executor(
             max_workers=n_jobs,
             timeout=idle_worker_timeout,
-            initializer=options.get("initializer"),
-            initargs=options.get("initargs") or (),
+            initializer=Start(
+                options.get("initializer"), options.get("initargs") or ()
+            ),
             env=self._prepare_worker_env(n_jobs),
         )
         remember(self._workers, _end)

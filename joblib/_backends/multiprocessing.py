@@ -12,6 +12,7 @@ from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
 from .ending import remember
+from .orphans import Start
 from .pooled import PoolManagerMixin
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from .arrays import CallArrays
     from .guard import PoolGuard
     from .transport import Transport
-
-#: those of `configure`'s options that are the pool's
-POOL_OPTIONS = ("initializer", "initargs", "maxtasksperchild")
 
 
 def workers_have_main(start_method: str) -> bool:
@@ -34,6 +32,10 @@ def workers_have_main(start_method: str) -> bool:
     main = sys.modules.get("__main__")
     named = getattr(getattr(main, "__spec__", None), "name", None)
     return named is not None or getattr(main, "__file__", None) is not None
+
+
+#: those of `configure`'s options that are the pool's
+POOL_OPTIONS = ("initializer", "initargs", "maxtasksperchild")
 
 
 class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBackendBase):
@@ -108,10 +110,14 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             for name in POOL_OPTIONS
             if options.get(name) is not None
         }
-        pool = self._pool = PicklingPool(n_jobs, context=context, **given)
         # A pool of another project, put in place of multiprocessing's, pickles
         # in its own way and looks after its workers itself.
-        if isinstance(pool, multiprocessing.pool.Pool):
+        is_ours = issubclass(PicklingPool, multiprocessing.pool.Pool)
+        if is_ours:
+            initializer = given.pop("initializer", None)
+            given["initializer"] = Start(initializer, given.pop("initargs", ()))
+        pool = self._pool = PicklingPool(n_jobs, context=context, **given)
+        if is_ours:
             from .guard import PoolGuard
             from .scattered import scatter_of
             from .transport import Transport

@@ -133,6 +133,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.sequential",
         "_backends.thread_cache",
         "_backends.ending",
+        "_backends.orphans",
         "_backends.threads",
         "_backends.admission",
         "_backends.arrays",
