@@ -70,13 +70,14 @@ class LockFile:
 
     def note(self, waits: Sequence[str] = ()) -> None:
         """Write down who holds the lock, and which others it waits for."""
-        owner = json.dumps(Owner(os.getpid(), _host(), tuple(waits)))
         descriptor = self._descriptor
         if descriptor is None:
             return
+        owner = json.dumps([os.getpid(), _host(), *waits]) + "\n"
         try:
+            # Not cut off first, which some file systems pay for with a wait for the
+            # disk: what stands after the line is of an earlier note.
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.ftruncate(descriptor, 0)
             os.write(descriptor, owner.encode())
         except OSError:
             pass  # a full disk, or the file of another user: it is for reading only
@@ -201,7 +202,7 @@ def read_owner(path: str) -> Owner | None:
     """Tell who holds a lock, as far as that can be read."""
     try:
         with open(path, "rb") as stream:
-            pid, host, waits = json.loads(stream.read(_NOTE_SIZE))
+            pid, host, *waits = json.loads(stream.readline(_NOTE_SIZE))
         return Owner(int(pid), str(host), tuple(map(str, waits)))
     except (OSError, ValueError, TypeError):
         # Not there any more, being written at this moment, or locked (Windows).

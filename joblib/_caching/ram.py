@@ -73,7 +73,7 @@ class RamTier:
         object
             The result, or MISS.
         """
-        key = os.sep.join((location.rstrip(os.sep), *call_id))
+        key = _key(os.sep.join((location, *call_id)))
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept.stamp != stamp:
@@ -88,7 +88,7 @@ class RamTier:
         self, location: str, call_id: Sequence[str], stamp: object, result: Any
     ) -> None:
         """Keep a result, if it can be made anew; parameters as for `get`."""
-        key = os.sep.join((location.rstrip(os.sep), *call_id))
+        key = _key(os.sep.join((location, *call_id)))
         kept = _keep(stamp, result)
         with self._lock:
             self._kept.pop(key, None)
@@ -99,11 +99,11 @@ class RamTier:
 
     def forget(self, path: str, below: bool) -> None:
         """Drop the result at a path, or all results below it."""
+        start = _key(path) + "/"
         with self._lock:
             if not below:
-                self._kept.pop(path, None)
+                self._kept.pop(_key(path), None)
                 return
-            start = path + os.sep
             for key in [key for key in self._kept if key.startswith(start)]:
                 del self._kept[key]
 
@@ -126,7 +126,14 @@ def forget(path: str, below: bool) -> None:
     """
     for tier in list(_tiers):
         if len(tier):
-            tier.forget(path.rstrip(os.sep), below)
+            tier.forget(path, below)
+
+
+def _key(path: str) -> str:
+    """Write a path as it is written elsewhere, too."""
+    if os.sep != "/":
+        path = path.replace(os.sep, "/")
+    return path.rstrip("/").replace("//", "/")
 
 
 def _keep(stamp: object, result: Any) -> _Kept | None:

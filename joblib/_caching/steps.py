@@ -148,8 +148,10 @@ class CallSteps(Logger):
             that counts.
         """
         if self._check_previous_func_code(stacklevel=4):
-            if not shelve and self.cache_validation_callback is None:
-                output = self._load(call, again)  # which is the quickest way to ask
+            # To load is the quickest way to ask, but one that says so when it begins.
+            asks = shelve or self.cache_validation_callback or self._verbose > 1
+            if not asks:
+                output = self._load(call, again)
                 if output is not MISS:
                     return output
             elif self._store.contains_item(call.id) and self._is_accepted(call.id):
