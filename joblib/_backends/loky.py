@@ -138,7 +138,7 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             if parcel.error is not None:
                 raise parcel.error from parcel.error.__cause__
             raise
-        return out.joblib_transport.unpack(payload, parcel.name)
+        return out.joblib_transport.unpack(payload, parcel)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Kill the workers, and with them what is running and queued."""

@@ -148,7 +148,7 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             return super().retrieve_result_callback(out)
         if out.error is not None:
             raise out.error
-        return parcel.transport.unpack(out.payload, parcel.name)
+        return parcel.transport.unpack(out.payload, parcel)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Kill the workers, and with them what is running and queued."""

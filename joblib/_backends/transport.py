@@ -31,6 +31,13 @@ from .picklers import Reducers, dumps
 from .repeats import Repeats
 from .scattered import Scattered, load
 
+HOW_TO_WRITE = (
+    "Large arrays are mapped into the workers, read-only. With mmap_mode='c' "
+    '(Parallel(mmap_mode="c") or parallel_config(..., mmap_mode="c")) each worker may '
+    "write to a copy of its own, of which only the pages written to take memory. "
+    "max_nbytes=None sends every task a full copy."
+)
+
 #: from this verbosity on a call says what it sends again and again
 TELLING_VERBOSITY = 10
 
@@ -127,7 +134,7 @@ class Parcel:
         How it is pickled.
     """
 
-    __slots__ = ("batch", "error", "leases", "name", "transport")
+    __slots__ = ("batch", "error", "has_mapped", "leases", "name", "transport")
 
     def __init__(self, batch: Callable[[], Any], transport: Transport) -> None:
         self.batch: Callable[[], Any] | None = batch
@@ -135,6 +142,8 @@ class Parcel:
         self.error: BaseException | None = None
         #: the files that the batch's arrays are in
         self.leases: list[Dump] = []
+        #: whether there were any
+        self.has_mapped = False
         label = getattr(batch, "name", None)
         self.name = label() if callable(label) else name_of(batch)
 
@@ -146,6 +155,7 @@ class Parcel:
         name_of = scattered.name_of if scattered else None
         try:
             payload = dumps(self.batch, reducers, by_reference, name_of)
+            self.has_mapped = bool(self.leases) or bool(scattered)
         except Exception as error:
             tasks = getattr(self.batch, "items", ())
             self.error = pickle.PicklingError(
@@ -215,13 +225,25 @@ class Transport:
         check_tasks(batch)
         return Parcel(batch, self)
 
-    def unpack(self, payload: bytes, name: str = "") -> Any:
+    def unpack(self, payload: bytes, parcel: Parcel) -> Any:
         """Return the results that a worker sent, or raise the task's error."""
         try:
             out = pickle.loads(payload)
         except Exception as error:
             raise pickle.UnpicklingError(
-                f"A result of {name!r} came back from a worker process and can't be "
-                f"unpickled here ({type(error).__name__}: {error})."
+                f"A result of {parcel.name!r} came back from a worker process and can't "
+                f"be unpickled here ({type(error).__name__}: {error})."
             ) from error
+        if parcel.has_mapped and isinstance(out, CapturedError):
+            _advise_on_writing(out.error)
         return unwrap(out)
+
+
+def _advise_on_writing(error: BaseException) -> None:
+    """Add to the error of a task that wrote to a mapped array how it may do so."""
+    if not (isinstance(error, ValueError) and "read-only" in str(error)):
+        return
+    if sys.version_info >= (3, 11):
+        error.add_note(HOW_TO_WRITE)
+    elif isinstance(error.args[0], str):
+        error.args = (f"{error.args[0]}\n{HOW_TO_WRITE}", *error.args[1:])

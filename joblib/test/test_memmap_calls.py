@@ -43,6 +43,12 @@ def overwrite(array, value):
     return array
 
 
+def overwrite_constant():
+    constant = np.zeros(3)
+    constant.flags.writeable = False
+    constant[0] = 1
+
+
 def fail(array):
     raise ValueError(str(array.filename))
 
@@ -117,11 +123,20 @@ def test_arrays_that_tasks_may_write_to(backend, mode):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_read_only_by_default(backend):
-    with pytest.raises(ValueError, match="read-only"):
+def test_read_only_by_default_and_told_how_to_write(backend):
+    with pytest.raises(ValueError, match="read-only") as caught:
         Parallel(2, backend=backend, max_nbytes=10)(
             [delayed(overwrite)(np.zeros(100), 1)]
         )
+    notes = [str(caught.value), *getattr(caught.value, "__notes__", ())]
+    assert "mmap_mode='c'" in "\n".join(notes)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_mapped_arrays_there_is_no_advice(backend):
+    with pytest.raises(ValueError, match="read-only$") as caught:
+        Parallel(2, backend=backend)(delayed(overwrite_constant)() for _ in range(2))
+    assert not getattr(caught.value, "__notes__", ())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
