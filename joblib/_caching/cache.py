@@ -15,13 +15,14 @@ from ..logger import Logger
 from . import locations, ownership
 from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
 from .function import MemorizedFunc
+from .keyoptions import DEFAULT_HASH, check_hash_name, make_key_options
 from .lockfiles import check_lockable
 from .ram import RamTier
 from .registry import _store_backend_factory
 from .uncached import NotMemorizedFunc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .registry import Store
 
@@ -66,6 +67,10 @@ class Memory(Logger):
         of the store; none when left out. Results of more than 100 MB are not kept, nor
         those of functions with a `cache_validation_callback` or an `mmap_mode`. Who
         gets a result may change it: the next gets it as it was stored.
+    hash_name : str, default="md5"
+        The digest algorithm of keys, as of `joblib.hash`: ``"xxh3_128"`` (package
+        xxhash) is the fastest by far for large arrays. Results are found only by the
+        name they were stored by; several can be in use in one place.
 
     Attributes
     ----------
@@ -88,6 +93,7 @@ class Memory(Logger):
     # that hold a cache.
     _lock = False
     _ram: RamTier | None = None
+    _hash_name = DEFAULT_HASH
 
     def __init__(
         self,
@@ -100,8 +106,10 @@ class Memory(Logger):
         *,
         lock: bool = False,
         ram_entries: int | None = None,
+        hash_name: str = DEFAULT_HASH,
     ) -> None:
         super().__init__()
+        check_hash_name(hash_name)
         _check_lock(lock)
         _check_ram_entries(ram_entries)
         self.location = location
@@ -127,6 +135,8 @@ class Memory(Logger):
                 check_lockable(self.store_backend)
         if ram_entries:
             self._ram = RamTier(int(ram_entries))
+        if hash_name != DEFAULT_HASH:
+            self._hash_name = hash_name
 
     def cache(
         self,
@@ -137,6 +147,10 @@ class Memory(Logger):
         cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
         *,
         lock: bool | None = None,
+        hash_name: str | None = None,
+        key: Mapping[str, Callable[[Any], Any]] | None = None,
+        version: Any = None,
+        depends: Iterable[Any] | None = None,
     ) -> Any:
         """Give a function this cache; usable as a decorator.
 
@@ -159,6 +173,24 @@ class Memory(Logger):
         lock : bool, optional
             Whether of all who ask for a result that is not there one computes it, while
             the others wait. That of the cache when left out.
+        hash_name : str, optional
+            The digest algorithm of keys. That of the cache when left out.
+        key : dict, optional
+            Functions by parameter (``"*"`` gets a list, ``"**"`` a dict): what a
+            function returns for an argument counts in the argument's place, for
+            instance ``key={"path": os.path.getmtime}``. Results that were stored
+            without it are not found with it; of a function in it, that it is there
+            counts, and not its code.
+        version : object, optional
+            A value that can be hashed, such as ``2`` or ``"2024-05"``. With another one
+            results are computed anew; with an earlier one the earlier results are found
+            again.
+        depends : list, optional
+            Functions (cached ones too), classes, modules, packages and files, given as
+            paths: results are computed anew when the code of one changes, but for
+            comments and docstrings, or the content of a file; they are found again
+            when the change is undone. What these call in turn counts only as far as it
+            is named, too. Code is read once, when the function is decorated.
 
         Returns
         -------
@@ -168,9 +200,12 @@ class Memory(Logger):
         Raises
         ------
         ValueError
-            When the callback cannot be called.
+            When the callback cannot be called, there is no digest algorithm or no
+            parameter of a name, or a parameter is in `key` and in `ignore`.
         TypeError
-            When the function cannot.
+            When the function cannot be called, or an option is of another type.
+        ImportError
+            When the package of a digest algorithm is missing.
         """
         callback = cache_validation_callback
         if not (callback is None or callable(callback)):
@@ -185,6 +220,10 @@ class Memory(Logger):
             "verbose": verbose,
             "mmap_mode": mmap_mode,
             "lock": lock,
+            "hash_name": hash_name,
+            "key": key,
+            "version": version,
+            "depends": depends,
         }
         if func is None:
             return functools.partial(self.cache, **options)
@@ -196,7 +235,11 @@ class Memory(Logger):
                 f"{type(func).__name__}."
             )
         is_async = inspect.iscoroutinefunction(func)
+        if hash_name is None:
+            options["hash_name"] = self._hash_name
         if self.store_backend is None:
+            # What is wrong with a cache is wrong without one; no code is read for it.
+            make_key_options(func, ignore, options["hash_name"], key, version)
             return AsyncNotMemorizedFunc(func) if is_async else NotMemorizedFunc(func)
         if mmap_mode is False:
             options["mmap_mode"] = self.mmap_mode

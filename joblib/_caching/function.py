@@ -6,7 +6,8 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import identity, ownership
+from . import codetext, identity, ownership
+from .keyoptions import DEFAULT_HASH, KeyOptions, make_key_options
 from .keys import Call, CallKeys
 from .lockfiles import check_lockable
 from .missing import MISS
@@ -15,7 +16,7 @@ from .reports import document
 from .steps import CallSteps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .ram import RamTier
     from .registry import Store
@@ -55,6 +56,14 @@ class MemorizedFunc(CallSteps):
     ram : RamTier, optional
         Where results that were used last are kept in memory. Not used with a
         `cache_validation_callback` or an `mmap_mode`.
+    hash_name : str, default="md5"
+        The digest algorithm of keys, as of `joblib.hash`.
+    key : dict, optional
+        Functions by parameter: what they return for an argument counts in its place.
+    version : object, optional
+        A value that tells results apart, such as a number or a string.
+    depends : list, optional
+        Functions, classes, modules and files whose code or content tells results apart.
 
     Attributes
     ----------
@@ -69,6 +78,8 @@ class MemorizedFunc(CallSteps):
     __module__ = "joblib.memory"
 
     store_backend: Store | None
+    # Set where asked for: otherwise no part of the state, as in `CallSteps`.
+    _key_options: KeyOptions | None = None
     # Made when first needed, and never pickled.
     _keys_made: CallKeys | None = None
 
@@ -83,10 +94,18 @@ class MemorizedFunc(CallSteps):
         verbose: int = 1,
         timestamp: float | None = None,
         cache_validation_callback: Callable[[dict[str, Any]], Any] | None = None,
+        *,
         lock: bool = False,
         ram: RamTier | None = None,
+        hash_name: str = DEFAULT_HASH,
+        key: Mapping[str, Callable[[Any], Any]] | None = None,
+        version: Any = None,
+        depends: Iterable[Any] | None = None,
     ) -> None:
         super().__init__()
+        key_options = make_key_options(func, ignore, hash_name, key, version, depends)
+        if key_options is not None:
+            self._key_options = key_options
         self.func = func
         self.func_id = identity._build_func_identifier(func)
         self.ignore = [] if ignore is None else ignore
@@ -108,7 +127,7 @@ class MemorizedFunc(CallSteps):
             self._lock = True
         if ram is not None and mmap_mode is None and cache_validation_callback is None:
             self._ram = ram
-        self._func_code_info: identity.CodeInfo | None = None
+        self._func_code_info: codetext.CodeInfo | None = None
         self._func_code_id: int | None = None
 
     @property
@@ -214,23 +233,24 @@ class MemorizedFunc(CallSteps):
 
     # -------------------------------------------------------------------- which result
     @property
-    def func_code_info(self) -> identity.CodeInfo:
+    def func_code_info(self) -> codetext.CodeInfo:
         """Code, file and first line of the function."""
-        code_id = id(getattr(self.func, "__code__", None))
-        if self._func_code_info is not None and self._func_code_id is None:
-            # It came with a pickle, from where the source could be read.
-            self._func_code_id = code_id
-        if self._func_code_info is None or self._func_code_id != code_id:
-            self._func_code_info = identity.get_code_info(self.func)
-            self._func_code_id = code_id
-        return self._func_code_info
+        number = codetext.code_number(getattr(self.func, "__code__", None))
+        info = self._func_code_info
+        # Without a number it came with a pickle, from where source could be read.
+        if info is None or self._func_code_id not in (None, number):
+            info = self._func_code_info = codetext.get_code_info(self.func)
+        self._func_code_id = number
+        return info
 
     @property
     def _keys(self) -> CallKeys:
         keys = self._keys_made
         if keys is None or keys.func is not self.func or keys.ignore is not self.ignore:
             coerce_mmap = self.mmap_mode is not None
-            keys = CallKeys(self.func, self.func_id, self.ignore, coerce_mmap)
+            keys = CallKeys(
+                self.func, self.func_id, self.ignore, coerce_mmap, self._key_options
+            )
             self._keys_made = keys
         return keys
 

@@ -5,65 +5,33 @@ location and yet compute different things, what tells them apart joins the key:
 
 ========================  ====================================================
 lambda                    its code, as all lambdas of a module have one name
-`functools.partial`       the arguments it holds
-closure                   the values it closes over, as far as they are constant
+closure                   what the values it closes over consist of
+`functools.partial`       its function, and the arguments it holds
+bound builtin method,     what the object consists of
+callable object
 ========================  ====================================================
 
-A closed-over list, dict or object is taken for state that the function works on, not
-for part of the function: it does not count. Arrays do, with their contents at the time
-of the first call.
+Objects that are closed over, or held, may change. Changes count, but for those that
+the function itself makes while it runs: these are what it does, not what it is. They
+are told by looking at the objects before and after.
 """
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import enum
-import fractions
 import functools
-import hashlib
 import os
-import pathlib
-import re
-import sys
 import types
-import uuid
 import weakref
 from typing import Any
 
-from .._func_source import code_digest, get_func_code
 from ..func_inspect import get_func_name
+from .closures import Usage, usage_of
+from .codetext import as_function, function_text, is_lambda
+from .content import Content, closed_over
 
-_CONSTANT_TYPES = (
-    type(None),
-    type(...),
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    range,
-    slice,
-    re.Pattern,
-    enum.Enum,
-    uuid.UUID,
-    pathlib.PurePath,
-    decimal.Decimal,
-    fractions.Fraction,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    datetime.tzinfo,
-)
-_LAMBDA = "<lambda>"
-
-CodeInfo = tuple[str, "str | None", int]
-
-# Source is read once: the file may change while the function lives on as it was.
-_code_infos: weakref.WeakKeyDictionary[Any, tuple[Any, CodeInfo]] = (
-    weakref.WeakKeyDictionary()
-)
+# By names that no variable can have.
+_OBJECT = "<object>"
+_HELD = "<held>"
 
 
 def _build_func_identifier(func: Any) -> str:
@@ -81,59 +49,79 @@ def _build_func_identifier(func: Any) -> str:
     """
     if isinstance(func, functools.partial):
         return f"{_build_func_identifier(func.func)}-partial"
+    if not hasattr(func, "__name__"):
+        func = as_function(func)
     path, name = get_func_name(func)
     return os.path.join(*path, name)
-
-
-def get_code_info(func: Any) -> CodeInfo:
-    """Get code, file and first line of a function, of a partial object's function.
-
-    Parameters
-    ----------
-    func : callable
-
-    Returns
-    -------
-    code : str
-    source_file : str or None
-    first_line : int
-        As by `joblib.func_inspect.get_func_code`.
-    """
-    if isinstance(func, functools.partial):
-        return get_code_info(func.func)
-    code = getattr(func, "__code__", None)
-    try:
-        known = _code_infos.get(func)
-        if known is not None and known[0] is code:
-            return known[1]
-    except TypeError:  # cannot be hashed, or has no weak references
-        return get_func_code(func)
-    info = get_func_code(func)
-    try:
-        _code_infos[func] = (code, info)
-    except TypeError:
-        pass
-    return info
-
-
-def needs_more_key(func: Any) -> bool:
-    """Tell whether more than the arguments may belong to the keys of a function."""
-    return (
-        getattr(func, "__closure__", None) is not None
-        or getattr(func, "__name__", None) == _LAMBDA
-        or isinstance(func, functools.partial)
-    )
 
 
 def has_code_in_key(func: Any) -> bool:
     """Tell whether the code itself belongs to the keys of a function."""
     if isinstance(func, functools.partial):
         return has_code_in_key(func.func)
-    return getattr(func, "__name__", None) == _LAMBDA
+    return is_lambda(func)
 
 
-def more_key(func: Any) -> dict[str, Any]:
-    """Collect what belongs to the keys of a function besides the arguments.
+class _Held:
+    """One value that a function closes over or holds."""
+
+    __slots__ = ("_content", "_states", "_value")
+
+    def __init__(self) -> None:
+        self._value: Any = None
+        self._content: Content | None = None
+        # What it consisted of when last looked at, and what that counts as. Replaced
+        # as a whole, for other threads.
+        self._states: tuple[str, str] | None = None
+
+    def look(self, value: Any, opened: bool) -> str:
+        """Return what counts of the value."""
+        text = self._read(value, opened)
+        states = self._states
+        if states is None or states[0] != text:
+            states = self._states = (text, text)
+        return states[1]
+
+    def settle(self, value: Any, opened: bool) -> None:
+        """Take the changes since the last look for the function's own."""
+        if self._states is not None:
+            self._states = (self._read(value, opened), self._states[1])
+
+    def _read(self, value: Any, opened: bool) -> str:
+        content = self._content
+        if content is None or value is not self._value or not content.still_holds():
+            content = Content(value, opened=opened)
+            self._value, self._content = value, content
+        return content.text
+
+
+class FunctionState:
+    """What belongs to the keys of a function besides the arguments."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Held] = {}
+
+    def text(self, func: Any) -> str:
+        """Return what tells results apart, as things are now; empty if nothing does."""
+        parts = [] if not _is_plain_lambda(func) else [function_text(func)]
+        for name, value, _ in _values(func):
+            held = self._held.setdefault(name, _Held())
+            parts.append(f"{name}={held.look(value, name == _OBJECT)}")
+        return ";".join(parts)
+
+    def settle(self, func: Any) -> None:
+        """Take what changed while the function ran for its own doing."""
+        for name, value, may_change in _values(func):
+            held = self._held.get(name)
+            if may_change and held is not None:
+                held.settle(value, name == _OBJECT)
+
+
+_states: weakref.WeakKeyDictionary[Any, FunctionState] = weakref.WeakKeyDictionary()
+
+
+def function_state(func: Any) -> FunctionState | None:
+    """Return what of a function belongs to its keys, one for each function.
 
     Parameters
     ----------
@@ -141,108 +129,48 @@ def more_key(func: Any) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        By names that no parameter can have; empty for an ordinary function.
+    FunctionState or None
+        None for an ordinary function: the arguments are all there is.
     """
-    more: dict[str, Any] = {}
-    if isinstance(func, functools.partial):
-        more.update(more_key(func.func))
-        more["<partial>"] = [list(func.args), func.keywords]
-        return more
-    if getattr(func, "__name__", None) == _LAMBDA:
-        more["<code>"] = _code_text(func)
-    closure = _closure_text(func, set())
-    if closure:
-        more["<closure>"] = hashlib.md5(
-            closure.encode("utf-8", "backslashreplace"), usedforsecurity=False
-        ).hexdigest()
-    return more
-
-
-def closed_over(func: Any) -> tuple[Any, ...]:
-    """Return the objects that a function closes over, to compare them by identity."""
-    values = []
-    for cell in getattr(func, "__closure__", None) or ():
-        try:
-            values.append(cell.cell_contents)
-        except ValueError:  # not assigned yet
-            values.append(cell)
-    return tuple(values)
-
-
-def _code_text(func: Any) -> str:
-    """Return the code of a function: its source where that is all there is to it."""
-    code, _, first_line = get_code_info(func)
-    if func.__name__ == _LAMBDA and (first_line == -1 or code.count("lambda") != 1):
-        # Several on one line have one source: what they were compiled to differs.
-        return code_digest(func.__code__)
-    return code
-
-
-def _closure_text(func: Any, seen: set[int]) -> str:
-    names = getattr(getattr(func, "__code__", None), "co_freevars", ())
-    parts = []
-    for name, value in zip(names, closed_over(func), strict=False):
-        if (
-            name == "__class__"
-        ):  # of `super()`: where the method stands, not what it does
-            continue
-        text = _constant_text(value, seen)
-        if text is not None:
-            parts.append(f"{name}={text}")
-    return ";".join(parts)
-
-
-def _constant_text(value: Any, seen: set[int]) -> str | None:
-    """Write a value such that equal constants give equal text; None for the rest."""
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, _CONSTANT_TYPES):
-        return f"{kind}:{value!r}"
-    if isinstance(value, (tuple, frozenset)):
-        texts = [_constant_text(part, seen) for part in value]
-        known = [text for text in texts if text is not None]
-        if len(known) < len(texts):
-            return None
-        if isinstance(value, frozenset):  # their order depends on the hash salt
-            known.sort()
-        return f"{kind}:({','.join(known)})"
-    if isinstance(value, type):
-        return f"class:{value.__module__}.{value.__qualname__}"
-    if isinstance(value, (types.FunctionType, types.MethodType)):
-        return _function_text(value, seen)
-    if isinstance(value, (types.BuiltinFunctionType, types.ModuleType)):
-        return f"{kind}:{getattr(value, '__module__', '')}.{value.__name__}"
-    if isinstance(value, functools.partial):
-        parts = (value.func, value.args, *sorted(value.keywords.items()))
-        return _constant_text(parts, seen)
-    return _array_text(value, kind)
-
-
-def _function_text(func: Any, seen: set[int]) -> str:
+    if (
+        getattr(func, "__closure__", None) is None
+        and not is_lambda(func)
+        and _held_object(func) is None
+    ):
+        return None
     plain = getattr(func, "__func__", func)
-    name = f"{plain.__module__}.{plain.__qualname__}"
-    if id(plain) in seen:  # it closes over itself
-        return f"function:{name}"
-    seen.add(id(plain))
-    defaults = [
-        f"{key}={_constant_text(value, seen)}"
-        for key, value in (
-            *enumerate(plain.__defaults__ or ()),
-            *sorted((plain.__kwdefaults__ or {}).items()),
-        )
-    ]
-    return (
-        f"function:{name}:{_code_text(plain)}:{','.join(defaults)}:"
-        f"{_closure_text(plain, seen)}"
-    )
+    if isinstance(plain, (types.FunctionType, functools.partial)):
+        return _states.setdefault(plain, FunctionState())
+    return FunctionState()  # cannot be relied on to be told from others by `==`
 
 
-def _array_text(value: Any, kind: str) -> str | None:
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, (numpy.ndarray, numpy.generic)):
+def _is_plain_lambda(func: Any) -> bool:
+    return isinstance(func, types.FunctionType) and is_lambda(func)
+
+
+def _values(func: Any) -> list[tuple[str, Any, bool]]:
+    """List what is closed over or held, and whether the function may change it."""
+    held = _held_object(func)
+    if held is not None:
+        return [(_OBJECT if held is func else _HELD, held, True)]
+    plain = getattr(func, "__func__", func)
+    values = []
+    for name, value in closed_over(plain):
+        usage = usage_of(plain, name, value)
+        if usage is not Usage.WRITTEN:
+            values.append((name, value, usage is Usage.EITHER))
+    return values
+
+
+def _held_object(func: Any) -> Any:
+    """Return the object that a callable which is no function works on; None if none."""
+    if isinstance(func, (types.FunctionType, types.MethodType)):
         return None
-    if value.dtype.hasobject:
-        return None
-    from .. import hashing
-
-    return f"{kind}:{hashing.hash(value, coerce_mmap=True)}"
+    if isinstance(func, (types.BuiltinFunctionType, types.MethodWrapperType)):
+        owner = func.__self__
+        return None if isinstance(owner, types.ModuleType) else owner
+    if isinstance(func, functools.partial) or as_function(func) is not func:
+        return func
+    if isinstance(func, type):
+        return func if "<locals>" in func.__qualname__ else None
+    return getattr(func, "__wrapped__", None)  # as of functools.lru_cache

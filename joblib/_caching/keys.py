@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 from .. import hashing
 from ..func_inspect import filter_args
-from . import identity
+from .codetext import as_function
+from .content import digest_of
+from .identity import function_state
+from .parameters import hide, parameter_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .keyoptions import KeyOptions
 
 
 class Call:
@@ -47,83 +51,108 @@ class CallKeys:
         Parameters whose values do not tell calls apart.
     coerce_mmap : bool
         Whether memory-mapped arrays count as equal to arrays in memory.
+    options : KeyOptions, optional
+        What else was said about keys.
     """
 
     __slots__ = (
-        "_closure",
+        "_call",
         "_coerce_mmap",
         "_func_id",
-        "_needs_more",
+        "_object_name",
+        "_options",
+        "_state",
         "func",
         "ignore",
     )
 
     def __init__(
-        self, func: Any, func_id: str, ignore: Sequence[str], coerce_mmap: bool
+        self,
+        func: Any,
+        func_id: str,
+        ignore: Sequence[str],
+        coerce_mmap: bool,
+        options: KeyOptions | None = None,
     ) -> None:
         self.func = func
         self.ignore = ignore
         self._func_id = func_id
         self._coerce_mmap = coerce_mmap
-        self._needs_more = identity.needs_more_key(func)
-        # What was closed over when it was looked at, and its part of the key.
-        self._closure: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._options = options
+        self._state = function_state(func)
+        # An object that is called is named by the method that this calls.
+        self._call = as_function(func)
+        self._object_name: str | None = None
+        if self._call is not func:
+            self._object_name = next(iter(parameter_names(func)), None)
 
     def arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, Any]:
         """Return the values that count, by parameter."""
-        return filter_args(self.func, self.ignore, args, kwargs)
+        values = filter_args(self._call, self.ignore, args, kwargs)
+        if self._object_name is not None:
+            values.pop(self._object_name, None)
+        return values
 
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return the key of a call, a name for its place in the store."""
-        parts = filter_args(self.func, self.ignore, args, kwargs)
-        if self._needs_more:
-            parts.update(self._more())
-        return hash_key(parts, self._coerce_mmap, self._func_id)
+        """Return the key of a call, a name for its place in the store.
 
-    def _more(self) -> dict[str, Any]:
-        """Return what else tells results apart, by names that no parameter can have."""
-        if isinstance(self.func, functools.partial):
-            return identity.more_key(self.func)  # what it holds may be changed in place
-        closed_over = identity.closed_over(self.func)
-        known = self._closure
-        if known is not None and len(known[0]) == len(closed_over):
-            pairs = zip(known[0], closed_over, strict=True)
-            if all(before is now for before, now in pairs):
-                return known[1]
-        more = identity.more_key(self.func)
-        self._closure = (closed_over, more)
-        return more
+        Raises
+        ------
+        PicklingError, TypeError, AttributeError, ValueError
+            Of the kind that the argument caused which cannot be hashed; it names it.
+        """
+        options = self._options
+        values = self.arguments(args, kwargs)
+        if self._state is not None:
+            text = self._state.text(self.func)
+            if text:
+                values["<function>"] = digest_of(text)
+        if options is None:
+            return self._hash(values, "md5")
+        for name, function in options.key.items():
+            if name in values:
+                # By another name: a key is not equal to an argument of its value.
+                values[f"<key of {name}>"] = self._apply(
+                    name, function, values.pop(name)
+                )
+        if options.version is not None:
+            values["<version>"] = options.version
+        if options.depends is not None:
+            values["<depends>"] = options.depends.digest()
+        return self._hash(values, options.hash_name) + options.suffix
 
+    def settle(self) -> None:
+        """Take what the function changed, while it ran, for its own doing."""
+        if self._state is not None:
+            self._state.settle(self.func)
 
-def hash_key(key: Mapping[str, Any], coerce_mmap: bool, func_id: str) -> str:
-    """Hash what tells a call from others.
+    def _apply(self, name: str, function: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            return function(value)
+        except Exception as error:
+            raise _same_kind(
+                error,
+                f"The key function {getattr(function, '__qualname__', function)!r} of "
+                f"argument {name!r} of {self._func_id} failed: "
+                f"{type(error).__name__}: {error}",
+            ) from error
 
-    Parameters
-    ----------
-    key : mapping
-        Values by parameter.
-    coerce_mmap : bool
-        Whether memory-mapped arrays count as equal to arrays in memory.
-    func_id : str
-        What the function is called in an error.
+    def _hash(self, values: Mapping[str, Any], hash_name: str) -> str:
+        try:
+            return str(hashing.hash(values, hash_name, self._coerce_mmap))
+        except Exception as error:
+            _raise_naming_argument(values, self._coerce_mmap, self._func_id, error)
+            raise
 
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-
-    Raises
-    ------
-    PicklingError, TypeError, AttributeError, ValueError
-        Of the kind that the argument caused which cannot be hashed; it names it.
-    """
-    try:
-        return str(hashing.hash(key, coerce_mmap=coerce_mmap))
-    except Exception as error:
-        _raise_naming_argument(key, coerce_mmap, func_id, error)
-        raise
+    def shown(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments to show of a call: of what is ignored, only the name."""
+        if not self.ignore:
+            return args, kwargs
+        return hide(self._call, self.ignore, args, kwargs)
 
 
 def _raise_naming_argument(
@@ -139,11 +168,37 @@ def _raise_naming_argument(
     name = next((name for name, value in key.items() if fails(value)), None)
     if name is None:
         return
+    what, value = f"Argument {name!r}", key[name]
+    if name.startswith("<key of "):
+        what = f"The key of argument {name[len('<key of ') : -1]!r}"
+    elif name == "**":
+        for parameter, one in key[name].items():
+            if fails(one):
+                what, value = f"Argument {parameter!r} (of '**')", one
+                break
+    elif name == "*":
+        for index, one in enumerate(key[name]):
+            if fails(one):
+                what, value = f"Argument '*' (number {index + 1} of it)", one
+                break
     message = (
-        f"Argument {name!r} of {func_id} cannot be hashed, which caching needs: it is of "
-        f"type {type(key[name]).__name__} ({error}). Arguments that do not change the "
+        f"{what} of {func_id} cannot be hashed, which caching needs: it is of "
+        f"type {type(value).__name__} ({error}). Arguments that do not change the "
         "result can be named in Memory.cache(ignore=[...])."
     )
     for kind in (PicklingError, TypeError, AttributeError, ValueError):
         if isinstance(error, kind):
             raise kind(message) from error
+
+
+def _same_kind(error: Exception, message: str) -> Exception:
+    """Make an error that is caught where the other would have been."""
+    for kind in type(error).__mro__:
+        if kind.__module__ == "builtins":
+            try:
+                made = kind(message)
+            except TypeError:  # wants more than a message
+                continue
+            if isinstance(made, Exception):
+                return made
+    return RuntimeError(message)

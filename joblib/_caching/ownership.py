@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..func_inspect import get_func_name
 from .callers import user_stacklevel
-from .identity import CodeInfo, has_code_in_key
+from .codetext import CodeInfo
+from .identity import has_code_in_key
 from .store import CacheWarning
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from .store import MissingItemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .identity import CodeInfo
+    from .codetext import CodeInfo
     from .keys import CallKeys
     from .registry import Store
 
@@ -49,6 +49,7 @@ class CallSteps(Logger):
     Base class of `MemorizedFunc`, which sets the attributes.
     """
 
+    _is_cached_function = True  # for those who look into it
     # Set where asked for: otherwise no part of the state, which is hashed with objects
     # that hold a cached function.
     _lock = False
@@ -88,7 +89,8 @@ class CallSteps(Logger):
         return call
 
     def _signature(self, call: Call) -> str:
-        return format_signature(self.func, *call.args, **call.kwargs)[1]
+        args, kwargs = self._keys.shown(call.args, call.kwargs)
+        return format_signature(self.func, *args, **kwargs)[1]
 
     # ----------------------------------------------------------------- whose results
     def _check_previous_func_code(self, stacklevel: int = 2) -> bool:
@@ -218,7 +220,7 @@ class CallSteps(Logger):
     def _announce(self, call: Call) -> None:
         """Say that the function is about to be called."""
         if self._verbose > 0:
-            print(format_call(self.func, call.args, call.kwargs))
+            print(format_call(self.func, *self._keys.shown(call.args, call.kwargs)))
 
     def _keep(
         self, call: Call, output: Any, duration: float, shelve: bool = False
@@ -243,6 +245,7 @@ class CallSteps(Logger):
         metadata : dict
         """
         start = time.perf_counter()
+        self._keys.settle()
         stored = self._may_store()
         if stored:
             # A store of others may say nothing.

@@ -21,6 +21,7 @@ class NotMemorizedFunc:
     """
 
     __module__ = "joblib.memory"
+    _is_cached_function = True  # for those who look into it
 
     def __init__(self, func: Any) -> None:
         self.func = func
