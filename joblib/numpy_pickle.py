@@ -13,12 +13,13 @@ import pickle
 
 from ._persist import array_io
 from ._persist.abbreviation import around_the_shape
-from ._persist.arguments import parse_compress
+from ._persist.arguments import parse_byte_order, parse_compress
 from ._persist.dtype_check import check_dtype
 from ._persist.failures import CorruptFileError, TruncatedFileError
 from ._persist.reading import read_object
 from ._persist.shortcuts import NestedUnpickler, ShortLoader, array_types
 from ._persist.writing import write_to_file, write_to_path
+from .compressor import _COMPRESSORS, BinaryZlibFile, register_compressor  # noqa: F401
 from .numpy_pickle_compat import (
     NDArrayWrapper,
     ZNDArrayWrapper,
@@ -47,8 +48,6 @@ Pickler = pickle._Pickler
 Unpickler = pickle._Unpickler
 
 NUMPY_ARRAY_ALIGNMENT_BYTES = array_io.ALIGNMENT_BYTES
-_MMAP_MODES = (None, "r+", "r", "w+", "c")
-_MMAP_MODES += ("readonly", "copyonwrite", "readwrite", "write")
 
 
 class NumpyArrayWrapper:
@@ -392,22 +391,10 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
     --------
     dump : write such a file.
     """
-    if mmap_mode not in _MMAP_MODES:
-        allowed = [mode for mode in _MMAP_MODES if mode is not None and len(mode) < 3]
-        raise ValueError(
-            f"mmap_mode should be None or one of {allowed}, got {mmap_mode!r}."
-        )
-    mapped = mmap_mode is not None
-    if ensure_native_byte_order == "auto":
-        ensure_native_byte_order = not mapped
-    elif ensure_native_byte_order and mapped:
-        raise ValueError(
-            "Native byte ordering can only be enforced if 'mmap_mode' parameter "
-            f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
-        )
+    ensure_native = parse_byte_order(ensure_native_byte_order, mmap_mode)
 
     def make_unpickler(name, file, mode):
-        return _ShortUnpickler(name, file, ensure_native_byte_order, mmap_mode=mode)
+        return _ShortUnpickler(name, file, ensure_native, mmap_mode=mode)
 
     if hasattr(filename, "read"):
         name = getattr(filename, "name", "")
@@ -421,3 +408,8 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
         return read_object(
             file, path, mmap_mode, make_unpickler, load_compatibility, True
         )
+
+
+def load_temporary_memmap(filename, mmap_mode, unlink_on_gc_collect):
+    """Map the one array that a file holds; the file goes when its folder does."""
+    return load(filename, mmap_mode=mmap_mode)

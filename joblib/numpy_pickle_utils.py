@@ -1,8 +1,9 @@
 """Helpers of `dump` and `load` that other projects import; the parts are elsewhere."""
 
 import io
+import pickle
 
-from ._compress.registry import detect_method
+from ._compress.registry import CODECS, detect_method
 from ._persist import array_io
 from ._persist.opening import is_raw_file, opened_for_load
 
@@ -15,6 +16,8 @@ _IO_BUFFER_SIZE = io.DEFAULT_BUFFER_SIZE if io.DEFAULT_BUFFER_SIZE > 2**20 else 
 # Imported from here by scripts that once ran on Python 2.
 xrange = range
 
+Pickler, Unpickler = pickle._Pickler, pickle._Unpickler
+_COMPRESSORS = CODECS
 _detect_compressor = detect_method
 _is_raw_file = is_raw_file
 _validate_fileobject_and_memmap = opened_for_load

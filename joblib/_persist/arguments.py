@@ -1,4 +1,4 @@
-"""The ``compress`` argument of `dump`: from its many forms to (method, level)."""
+"""The arguments of `dump` and `load`: from their many forms to one, or to an error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from .._compress.registry import CODECS, codec_for_name
 
 _LEVELS = range(10)
 _DEFAULT_METHOD = "zlib"
+_MMAP_MODES = ("r+", "r", "w+", "c")
+_NAMES_OF_MODES = ("readonly", "copyonwrite", "readwrite", "write")
 
 
 def _check_level(level: Any) -> None:
@@ -73,3 +75,37 @@ def parse_compress(compress: Any, path: str | None) -> tuple[str, int | None] | 
     if level is not None and level == 0:
         return None
     return _DEFAULT_METHOD, level
+
+
+def parse_byte_order(ensure_native: Any, mmap_mode: Any) -> bool:
+    """Tell whether `load` is to bring arrays into this machine's byte order.
+
+    Parameters
+    ----------
+    ensure_native : bool or "auto"
+        "auto" does so unless they are mapped.
+    mmap_mode : str or None
+        None for arrays that are not mapped.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If the mode is unknown, or rules native order out.
+    """
+    if mmap_mode is None:
+        return bool(ensure_native)
+    if mmap_mode not in _MMAP_MODES + _NAMES_OF_MODES:
+        raise ValueError(
+            f"mmap_mode should be None or one of {list(_MMAP_MODES)}, "
+            f"got {mmap_mode!r}."
+        )
+    if ensure_native not in ("auto", False):
+        raise ValueError(
+            "Native byte ordering can only be enforced if 'mmap_mode' parameter "
+            f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
+        )
+    return False
