@@ -7,7 +7,7 @@ import threading
 import warnings
 from typing import NamedTuple
 
-from .._cpu import cpu_count
+from .._engine.context import share_of_cores
 from .._multiprocessing_helpers import mp
 
 
@@ -103,7 +103,7 @@ def count_workers(
     stacklevel: int = 3,
 ) -> int:
     """Return the number of workers for a call made here; warn if it is cut to 1."""
-    cores = cpu_count() if n_jobs is not None and n_jobs < 0 else 1
+    cores = share_of_cores() if n_jobs is not None and n_jobs < 0 else 1
     situation = present_situation(nesting_level)
     decision = admit(n_jobs, cores, situation, may_nest_in_loky=may_nest_in_loky)
     if decision.obstacle is not None:

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .._engine.context import share_of_cores
+
 if TYPE_CHECKING:
     from ..parallel import Parallel
 
@@ -71,6 +73,9 @@ class ParallelBackendBase(metaclass=ABCMeta):
     supports_sharedmem: ClassVar[bool] = False
     #: workers are threads of the caller's process
     uses_threads: ClassVar[bool] = False
+    #: the workers use the cores of the caller's machine: calls made inside the
+    #: tasks that ask for all cores get a share of them
+    shares_machine: ClassVar[bool] = False
     #: `inner_max_num_threads` is honoured
     supports_inner_max_num_threads: ClassVar[bool] = False
     #: results are taken from the callback by `retrieve_result_callback`, else by
@@ -300,14 +305,15 @@ class ParallelBackendBase(metaclass=ABCMeta):
         `inner_max_num_threads`; a variable that the user has set stays as it
         is unless `inner_max_num_threads` was asked for.
         """
-        from .._cpu import cpu_count
-
         limit = self.inner_max_num_threads
-        share = str(limit or max(cpu_count() // max(n_jobs, 1), 1))
-        env = {
-            name: share if limit is not None else os.environ.get(name) or share
-            for name in self.MAX_NUM_THREADS_VARS
-        }
+        share = limit or max(share_of_cores() // max(n_jobs, 1), 1)
+        env = {}
+        for name in self.MAX_NUM_THREADS_VARS:
+            present = os.environ.get(name) if limit is None else None
+            if present and present.isdecimal() and self.nesting_level:
+                # In a worker it is the outer call's share, which is divided further.
+                present = str(min(int(present), share))
+            env[name] = present or str(share)
         env.setdefault(
             self.TBB_ENABLE_IPC_VAR, os.environ.get(self.TBB_ENABLE_IPC_VAR, "1")
         )

@@ -47,6 +47,7 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
 
     supports_retrieve_callback = True
     supports_return_generator = False
+    shares_machine = True
 
     _of_one_call = ("_pool", "_guard", "_transport", "_arrays", "_restart", "parallel")
 

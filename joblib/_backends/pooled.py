@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._captured import unwrap
-from .._cpu import cpu_count
+from .._engine.context import share_of_cores
 from .._multiprocessing_helpers import mp
 from .._utils import _TracebackCapturingWrapper
 
@@ -31,7 +31,7 @@ class PoolManagerMixin:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None or mp is None:
             return 1
-        return max(cpu_count() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
+        return max(share_of_cores() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
 
     def terminate(self) -> None:
         """End the pool, and forget it."""

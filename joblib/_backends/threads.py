@@ -13,6 +13,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .._engine.context import share_of_cores
 from .base import FallbackToBackend, ParallelBackendBase
 from .thread_cache import CachedThread, give_back, start
 
@@ -159,6 +160,7 @@ class ThreadingBackend(ParallelBackendBase):
     supports_retrieve_callback = True
     uses_threads = True
     supports_sharedmem = True
+    shares_machine = True
 
     _of_one_call = ("_pool", "_n_jobs", "parallel")
 
@@ -186,9 +188,7 @@ class ThreadingBackend(ParallelBackendBase):
         if n_jobs is None or sys.platform == "emscripten":
             return 1
         if n_jobs < 0:
-            from .._cpu import cpu_count
-
-            return max(cpu_count() + 1 + n_jobs, 1)
+            return max(share_of_cores() + 1 + n_jobs, 1)
         return n_jobs
 
     def configure(

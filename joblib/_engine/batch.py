@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .context import DEFAULTS, WRAPPERS, _backend
+from .context import DEFAULTS, SHARED_BY, WRAPPERS, _backend
 
 #: one task: the function, its positional and its keyword arguments
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -168,20 +168,31 @@ class Plan:
         The user's task wrappers, which hold for nested calls as well.
     own_wrappers : iterable of callable or None
         The backend's, inside of them; None stands for none.
+    shared_by : int, default=1
+        How many tasks, of this call and of those around it, share the machine.
     """
 
-    __slots__ = ("backend", "n_jobs", "user_wrappers", "wrappers", "config")
+    __slots__ = (
+        "backend",
+        "n_jobs",
+        "user_wrappers",
+        "wrappers",
+        "shared_by",
+        "config",
+    )
 
     def __init__(
         self,
         nested: Any,
         user_wrappers: tuple[Any, ...] = (),
         own_wrappers: Iterable[Any] = (),
+        shared_by: int = 1,
     ) -> None:
         pair = nested if isinstance(nested, tuple) else (nested, None)
         self.backend, self.n_jobs = pair
         self.user_wrappers = user_wrappers
         self.wrappers = (*user_wrappers, *(w for w in own_wrappers if w is not None))
+        self.shared_by = shared_by
         self.config = self.over(DEFAULTS)
 
     def over(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -189,12 +200,14 @@ class Plan:
         changed = {**config, "backend": self.backend, "n_jobs": self.n_jobs}
         if self.user_wrappers:
             changed[WRAPPERS] = self.user_wrappers
+        if self.shared_by > 1:
+            changed[SHARED_BY] = self.shared_by
         return changed
 
     def __reduce__(self) -> tuple[Any, ...]:
         own = self.wrappers[len(self.user_wrappers) :]
         pair = (self.backend, self.n_jobs)
-        return Plan, (pair, self.user_wrappers, own)
+        return Plan, (pair, self.user_wrappers, own, self.shared_by)
 
 
 class BatchedCalls:

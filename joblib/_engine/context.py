@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from .._cpu import cpu_count
 from .._utils import _Sentinel
 
 #: the value of each setting where neither a call nor a context gives one
@@ -25,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
 
 #: what contexts hold beyond the parameters that ``Parallel`` has as well
 WRAPPERS = "wrap_task"
+#: how many tasks of the calls around this one run on this machine at a time
+SHARED_BY = "shared_by"
 
 #: ``.config`` is the innermost context's dict; absent or None where there is none
 _backend = threading.local()
@@ -34,6 +37,21 @@ def current() -> dict[str, Any]:
     """Return the settings in force in this thread."""
     config: dict[str, Any] | None = getattr(_backend, "config", None)
     return DEFAULTS if config is None else config
+
+
+def share_of_cores() -> int:
+    """Return how many cores a call made here may use if it asks for all of them.
+
+    Those of the machine are divided among the tasks that run at a time on each level
+    of nested calls, so that the levels together do not start more workers than there
+    are cores.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    return max(cpu_count() // int(current().get(SHARED_BY, 1)), 1)
 
 
 def setting(given: Any, config: dict[str, Any], key: str) -> Any:

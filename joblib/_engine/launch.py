@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .batch import Plan
-from .context import WRAPPERS, current
+from .context import SHARED_BY, WRAPPERS, current
 from .report import CallReport
 from .run import Run
 from .source import Source, initial_tasks
@@ -37,11 +37,16 @@ def make_run(
     backend = parallel._backend
     runs_inline = n_jobs == 1 and backend.runs_single_job_inline
     fixed = None if parallel.batch_size == "auto" else int(parallel.batch_size)
+    config = current()
+    shared_by = config.get(SHARED_BY, 1)
+    if backend.shares_machine:
+        shared_by *= n_jobs
     plan = Plan(
         # Tasks that run in the caller leave its context as it is.
         None if runs_inline else backend.get_nested_backend(),
-        current().get(WRAPPERS, ()),
+        config.get(WRAPPERS, ()),
         [b.wrap_task() for b in (*parallel._declined, backend)],
+        shared_by,
     )
     limit = None if runs_inline else initial_tasks(parallel.pre_dispatch, n_jobs)
     parallel._start_time = time.time()
