@@ -8,6 +8,7 @@ starts again if it is not. In the file stands who holds it, for the others to re
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -31,6 +32,7 @@ _OPEN = (
     | getattr(os, "O_NOINHERIT", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_ATTEMPTS = 20  # to lock a file before it is removed
 _NOTE_SIZE = 64 * 1024  # bytes, of what is read of a note
 _WINDOWS = os.name == "nt"
 
@@ -68,6 +70,15 @@ class LockFile:
         self.path = path
         self._descriptor: int | None = descriptor
 
+    def _take(self) -> tuple[bool, bool]:
+        """Lock the file. Is it locked now? And is it, still, the one of that name?"""
+        from filelock import lock_descriptor
+
+        descriptor = self._descriptor
+        if descriptor is None or not lock_descriptor(descriptor, blocking=False):
+            return False, False
+        return True, _is_at(descriptor, self.path)
+
     def note(self, waits: Sequence[str] = ()) -> None:
         """Write down who holds the lock, and which others it waits for."""
         descriptor = self._descriptor
@@ -92,8 +103,9 @@ class LockFile:
         if descriptor is None:
             return
         try:
+            # While it is surely ours. If all was removed meanwhile, another's is there.
             if not _WINDOWS:
-                _unlink(self.path)  # while it is surely ours
+                _unlink(self.path, descriptor)
             try:
                 unlock_descriptor(descriptor)
             except OSError:
@@ -173,29 +185,31 @@ def try_lock(path: str, create: bool = True) -> LockFile | None:
     Returns
     -------
     LockFile or None
-        None also when it was just let go of: try again.
 
     Raises
     ------
     OSError
         When there can be no locks at this place.
     """
-    from filelock import lock_descriptor
-
-    with _guard:
-        descriptor = _open(path, create)
-        lock = LockFile(path, descriptor)
-        _open_locks.add(lock)
-    mine = False
-    try:
-        if lock_descriptor(descriptor, blocking=False):
-            mine = _is_at(descriptor, path)
-    finally:
-        if not mine:
-            with _guard:
-                _open_locks.discard(lock)
-                lock._abandon()
-    return lock if mine else None
+    for _ in range(_ATTEMPTS):
+        with _guard:
+            lock = LockFile(path, _open(path, create))
+            _open_locks.add(lock)
+        taken = valid = False
+        try:
+            taken, valid = lock._take()
+        finally:
+            if not valid:
+                with _guard:
+                    _open_locks.discard(lock)
+                    lock._abandon()
+        if valid:
+            return lock
+        if not taken:
+            return None
+    raise OSError(
+        errno.ENOLCK, "a file that is opened is another than that of its name", path
+    )
 
 
 def read_owner(path: str) -> Owner | None:
@@ -261,9 +275,11 @@ def _is_at(descriptor: int, path: str) -> bool:
     return os.path.samestat(os.fstat(descriptor), there)
 
 
-def _unlink(path: str) -> None:
+def _unlink(path: str, descriptor: int | None = None) -> None:
+    """Remove a file, with a descriptor only that one; if that is possible."""
     try:
-        os.unlink(path)
+        if descriptor is None or _is_at(descriptor, path):
+            os.unlink(path)
     except OSError:
         pass  # of another user, who removes it; or what clears a directory was faster
 

@@ -300,11 +300,14 @@ def test_the_cache_may_be_removed_meanwhile(tmp_path, workers, removed):
     else:
         if os.name == "nt":
             pytest.skip("what is open cannot be removed")
-        shutil.rmtree(tmp_path / "joblib")
+        # At once: who waits may make it again at any time.
+        (tmp_path / "joblib").rename(tmp_path / "removed")
         assert "Calling" in second.hear()[1]
         assert second.hear() == ("computing", 1)
         first.tell("go")
         assert first.hear() == ("result", (1, first.pid))
+        assert len(locks_in(tmp_path)) == 1  # that of the second
+        shutil.rmtree(tmp_path / "removed")
     second.tell("go")
     assert second.hear()[0] == "said"
     assert second.hear() == ("result", (1, second.pid))
@@ -939,12 +942,22 @@ def test_a_lock_that_was_removed_while_it_was_opened(tmp_path, monkeypatch):
         return take(descriptor, blocking=blocking)
 
     monkeypatch.setattr(filelock, "lock_descriptor", take_late)
-    assert lockfiles.try_lock(path) is None  # locked, but nobody else would see it
+    second = lockfiles.try_lock(path)  # not that which nobody else would see
+    assert os.path.samestat(os.stat(path), os.fstat(second._descriptor))
+    assert lockfiles.try_lock(path) is None
+    second.release()
+    second.release()
+    assert not os.path.exists(path)
+
+
+def test_files_that_change_their_identity(monkeypatch, memory):
+    cached = memory.cache(double)
+    monkeypatch.setattr(lockfiles, "_is_at", lambda descriptor, path: False)
+    monkeypatch.setattr(flight, "_places_without_locks", set())
+    with pytest.warns(CacheWarning, match="No file can be locked.*another than that"):
+        assert cached(1) == 2
     monkeypatch.undo()
-    second = lockfiles.try_lock(path)
-    assert second is not None
-    second.release()
-    second.release()
+    memory.reduce_size(items_limit=10)
 
 
 @pytest.mark.parametrize(
