@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..logger import Logger
 from . import locations, ownership
 from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
+from .budget import parse_size
 from .function import MemorizedFunc
 from .keyoptions import DEFAULT_HASH, check_hash_name, make_key_options
 from .lockfiles import check_lockable
@@ -72,9 +73,22 @@ class Memory(Logger):
         xxhash) is the fastest by far for large arrays. Results are found only by the
         name they were stored by; several can be in use in one place.
 
+    max_size : int or str, optional
+        Bytes that the results may take, or text such as ``"10G"`` (K, M, G and T are
+        powers of 1024). Whenever more is stored, what was used least recently is
+        removed until nine tenths of that remain. A larger result is returned without
+        being kept, with a `CacheWarning`. Several processes that write to one cache
+        on a file system keep to it together, but for a result that one was storing
+        when it was killed, and what is written by a `Memory` without this limit: they
+        are seen at the next count, at most ten minutes later.
+        Stores of other kinds are counted by each process, which notices what others
+        add whenever it has added a tenth of the limit itself.
+
     Attributes
     ----------
     location : str or pathlib.Path or None
+    max_size : int or None
+        Bytes.
     store_backend : StoreBackendBase or None
 
     Examples
@@ -107,8 +121,10 @@ class Memory(Logger):
         lock: bool = False,
         ram_entries: int | None = None,
         hash_name: str = DEFAULT_HASH,
+        max_size: int | float | str | None = None,
     ) -> None:
         super().__init__()
+        limit = None if max_size is None else parse_size(max_size)
         check_hash_name(hash_name)
         _check_lock(lock)
         _check_ram_entries(ram_entries)
@@ -129,6 +145,11 @@ class Memory(Logger):
         options = {**self.backend_options, "compress": compress, "mmap_mode": mmap_mode}
         options = locations.with_storage_options(options, of_location)
         self.store_backend = _store_backend_factory(backend, location, verbose, options)
+        self.max_size = limit
+        if limit is not None and self.store_backend is not None:
+            # One that was given belongs to others as well.
+            self.store_backend = copy.copy(self.store_backend)
+            self.store_backend.max_size = limit
         if lock:
             self._lock = True
             if self.store_backend is not None:

@@ -7,7 +7,6 @@ that computed them. Each file appears under its name by a rename, complete.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import time
@@ -15,12 +14,10 @@ import warnings
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
-from ..disk import memstr_to_bytes
 from ..logger import format_time
 from . import ram
 from .callers import user_stacklevel
-from .eviction import select_items_to_delete
-from .lockfiles import sweep
+from .limits import StoreLimits
 from .store import CacheItemInfo, CacheWarning, MissingItemError
 from .writing import concurrency_safe_write
 
@@ -39,7 +36,7 @@ _WRITE_ATTEMPTS = 5
 _codes_written: dict[str, int] = {}
 
 
-class StoreBackendMixin:
+class StoreBackendMixin(StoreLimits):
     """What all stores share: items and the code of functions, in terms of the contract.
 
     To be mixed into a subclass of `StoreBackendBase`, whose methods it calls.
@@ -164,6 +161,8 @@ class StoreBackendMixin:
         def write(item: Any, filename: str) -> None:
             with self._open_item(filename, "wb") as stream:
                 numpy_pickle.dump(item, stream, compress=self.compress)
+                if self.max_size is not None:
+                    self._note_size(directory, stream.tell())
 
         if verbose > 10:
             print(f"Persisting in {directory}")
@@ -273,6 +272,8 @@ class StoreBackendMixin:
         directory = self._path(call_id)
         try:
             content = json.dumps(metadata).encode("utf-8")
+            if self.max_size is not None:
+                self._note_size(directory, len(content))
             self._write_entry_file(content, directory, METADATA_FILE, self._write_bytes)
         except Exception as error:
             warnings.warn(
@@ -346,67 +347,6 @@ class StoreBackendMixin:
         finally:
             ram.forget(self.location, below=True)
         self._sweep_locks()
-
-    def enforce_store_limits(
-        self,
-        bytes_limit: int | str | None,
-        items_limit: int | None = None,
-        age_limit: datetime.timedelta | None = None,
-    ) -> None:
-        """Remove the least recently used results until all limits are kept.
-
-        Parameters
-        ----------
-        bytes_limit : int or str or None
-            Bytes that may stay; text such as ``"10G"``.
-        items_limit : int, optional
-            Number of results that may stay.
-        age_limit : datetime.timedelta, optional
-            Time since the last access after which a result does not stay.
-        """
-        for item in self._get_items_to_delete(bytes_limit, items_limit, age_limit):
-            if getattr(self, "verbose", 0) > 10:
-                print(f"Deleting item {item}")
-            try:
-                self._evict(item.path)
-            except OSError as error:
-                warnings.warn(
-                    f"Unable to remove the cache entry {item.path}: {error}.",
-                    CacheWarning,
-                    stacklevel=user_stacklevel(),
-                )
-        self._sweep_locks()
-
-    def _evict(self, path: str) -> None:
-        """Remove the result at a location."""
-        try:
-            self.clear_location(path)
-        finally:
-            ram.forget(path, below=False)
-
-    def _sweep_locks(self) -> None:
-        """Remove what killed processes left of ``Memory(lock=True)``."""
-        place = self.lock_location()
-        if place is not None:
-            sweep(place)
-
-    def _get_items_to_delete(
-        self,
-        bytes_limit: int | str | None,
-        items_limit: int | None = None,
-        age_limit: datetime.timedelta | None = None,
-    ) -> list[CacheItemInfo]:
-        """Select what must go; all items are listed once for it."""
-        n_bytes = (
-            memstr_to_bytes(bytes_limit)
-            if isinstance(bytes_limit, str)
-            else bytes_limit
-        )
-        # The clock of a file system is coarser than this one, and never ahead of it.
-        now = datetime.datetime.now()
-        return select_items_to_delete(
-            self.get_items(), n_bytes, items_limit, age_limit, now
-        )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(location="{self.location}")'

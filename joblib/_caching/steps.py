@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..func_inspect import format_call, format_signature
 from ..logger import Logger
-from . import ownership, ram
+from . import budget, ownership, ram
 from .flight import Attempt
 from .keys import Call
 from .lockfiles import Owner, lock_path
@@ -255,13 +255,16 @@ class CallSteps(Logger):
         metadata = make_metadata(self._keys.arguments(call.args, call.kwargs), duration)
         if stored:
             self._store.store_metadata(call.id, metadata)
+        warn_of_slow_repr(self.func_id, time.perf_counter() - noting)
+        if stored:
             if not self._may_store():
                 # Another version of the code took the place over at this very moment:
                 # what it must not find goes again.
                 self._store.clear_item(call.id)
                 stored = False
+            else:
+                stored = budget.settle(self._store, call.id)
             self._put_into_ram(call, output, stored)
-        warn_of_slow_repr(self.func_id, time.perf_counter() - noting)
         if self._verbose > 0:
             print_duration(self.func, duration + time.perf_counter() - start)
         if shelve:
