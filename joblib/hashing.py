@@ -18,7 +18,12 @@ import types
 
 from ._persist.array_bytes import ArrayDigester
 from ._persist.digests import new_digest
-from ._persist.plain_stream import PlainWriter, sorted_items, sorted_members
+from ._persist.plain_stream import (
+    PlainWriter,
+    members_of_frozen,
+    sorted_items,
+    sorted_members,
+)
 
 # Extended by others under this name.
 Pickler = pickle._Pickler
@@ -130,6 +135,13 @@ class Hasher(Pickler):
         Pickler.save(self, _ConsistentSet(set_items))
 
     dispatch[set] = save_set
+
+    def save_frozenset(self, members):
+        """Write a frozen set with its members in the same order in every process."""
+        listed = members_of_frozen(members, _key_digest)
+        self.save_reduce(frozenset, (listed,), obj=members)
+
+    dispatch[frozenset] = save_frozenset
 
 
 class NumpyHasher(Hasher):

@@ -67,6 +67,25 @@ _ATOM_FOR = ATOMS.get
 _TUPLE_END = (b")", b"\x85", b"\x86", b"\x87")
 
 
+# Their hashes, and thus their places in a set, are the same in every process.
+_SAME_HASH = (int, float, complex, bool)
+
+
+def _keeps_its_place(member: Any) -> bool:
+    if type(member) in (tuple, frozenset):
+        return all(map(_keeps_its_place, member))
+    return type(member) in _SAME_HASH
+
+
+def _chance_rules(members: list[Any]) -> bool:
+    """Whether these, which could be sorted, are frozen sets: sorted as they came."""
+    return (
+        len(members) > 1
+        and isinstance(members[0], frozenset)
+        and not all(map(_keeps_its_place, members))
+    )
+
+
 def sorted_items(
     pairs: Iterable[tuple[Any, Any]], key_digest: Callable[[Any], str]
 ) -> list[tuple[Any, Any]]:
@@ -76,18 +95,33 @@ def sorted_items(
     """
     pairs = list(pairs)
     try:
-        return sorted(pairs)
+        in_order = sorted(pairs)
     except _UNSORTABLE:
         return sorted((key_digest(key), value) for key, value in pairs)
+    if len(pairs) > 1 and isinstance(pairs[0][0], frozenset):
+        if _chance_rules([key for key, _ in pairs]):
+            return sorted(pairs, key=lambda pair: key_digest(pair[0]))
+    return in_order
 
 
 def sorted_members(members: Iterable[Any], digest: Callable[[Any], str]) -> list[Any]:
     """Order a set's members; their digests if they don't compare."""
     members = list(members)
     try:
-        return sorted(members)
+        in_order = sorted(members)
     except _UNSORTABLE:
         return sorted(map(digest, members))
+    return sorted(members, key=digest) if _chance_rules(members) else in_order
+
+
+def members_of_frozen(members: Iterable[Any], digest: Callable[[Any], str]) -> Any:
+    """List a frozen set's members: as they come, or in order if chance rules there."""
+    members = list(members)
+    if len(members) < 2 or all(map(_keeps_its_place, members)):
+        return members
+    if set(map(type, members)) in ({str}, {bytes}):
+        return sorted(members)
+    return sorted(members, key=digest)
 
 
 def _batches(items: list[Any]) -> Iterator[list[Any]]:

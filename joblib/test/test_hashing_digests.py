@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import operator
+import os
 import pickle
 import random
 import re
@@ -76,6 +77,41 @@ def test_digests_do_not_depend_on_numpy_being_loaded():
     )
     assert loaded == bare
     assert len(bare.strip()) == 32
+
+
+def test_digests_do_not_depend_on_the_process():
+    # Hashes of texts differ from process to process, and so does what rests on them.
+    script = """
+import datetime, joblib
+from joblib.test.persistence_objects import Colour
+texts = frozenset(map(str, range(20)))
+mixed = frozenset([None, "a", "b", b"c", (1, "d"), 2, int, Colour.RED, Colour.BLUE])
+days = frozenset(datetime.date(2020, 1, day) for day in range(1, 9))
+inner = frozenset([frozenset("ab"), frozenset("bc"), frozenset("cd"), frozenset()])
+edges = {edge: len(edge) for edge in inner}
+print(*map(joblib.hash, [texts, mixed, days, inner, edges, set(inner), set(edges)]))
+"""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(printed) == 1
+    assert len(set(printed.pop().split())) == 6
+
+
+@pytest.mark.parametrize(
+    "members", [[3, 1, 2], [2**61, 5, -1], [1.5, 1j], [(1, 2), (0,), frozenset([9, 3])]]
+)
+def test_frozen_sets_that_are_the_same_everywhere_keep_their_order(members):
+    frozen = frozenset(members)
+    listed = pickle._dumps(frozen, protocol=3)
+    assert joblib.hash(frozen) == hashlib.md5(listed).hexdigest()
 
 
 def test_digests_do_not_depend_on_the_order_of_sets_and_dictionaries():
