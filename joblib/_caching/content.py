@@ -76,6 +76,14 @@ class Content:
         self._with_classes = with_classes
         self.text = self._describe_callable(value) if opened else self._describe(value)
 
+    def can_hold(self) -> bool:
+        """Tell whether it is worth asking whether this still holds."""
+        return self._fixed
+
+    def has_seen(self, func: Any) -> bool:
+        """Tell whether a function was looked at."""
+        return any(seen is func for seen, _ in self._watched)
+
     def still_holds(self) -> bool:
         """Tell whether the same value surely has the same content, without looking."""
         return self._fixed and all(
@@ -120,11 +128,14 @@ class Content:
         if kind in (tuple, frozenset):
             return self._describe_members(value)
         self._fixed = False
+        if "__wrapped__" in (getattr(value, "__dict__", None) or ()):
+            return self._describe_callable(value)  # as of functools.lru_cache
         return self._describe_object(value)
 
     def _describe_callable(self, value: Any) -> str:
         attributes = getattr(value, "__dict__", None)
-        if not isinstance(attributes, dict) or isinstance(value, functools.partial):
+        kinds = (types.FunctionType, types.MethodType, type, functools.partial)
+        if not isinstance(attributes, dict) or isinstance(value, kinds):
             return self._describe(value)
         self._fixed = False
         texts = [
@@ -132,8 +143,7 @@ class Content:
             for name in sorted(attributes)
             if name == "__wrapped__" or not name.startswith("__")
         ]
-        kind = type(value)
-        return f"{kind.__module__}.{kind.__qualname__}:({','.join(texts)})"
+        return f"{self._describe(type(value))}:({','.join(texts)})"
 
     def _describe_all(self, *values: Any) -> str:
         return f"({','.join(map(self._describe, values))})"

@@ -120,7 +120,7 @@ def _describe(named: Any) -> str:
             f"{named!r} of type {type(named).__name__}. A value can be given as "
             "version=."
         )
-    return Content(named, with_classes=True).text
+    return Content(named, with_classes=True, opened=True).text
 
 
 def _describe_module(module: types.ModuleType) -> str:

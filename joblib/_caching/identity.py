@@ -29,9 +29,7 @@ from .closures import Usage, usage_of
 from .codetext import as_function, function_text, is_lambda
 from .content import Content, closed_over
 
-# By names that no variable can have.
-_OBJECT = "<object>"
-_HELD = "<held>"
+_OBJECT = "<object>"  # a name that no variable can have
 
 
 def _build_func_identifier(func: Any) -> str:
@@ -74,24 +72,27 @@ class _Held:
         # as a whole, for other threads.
         self._states: tuple[str, str] | None = None
 
-    def look(self, value: Any, opened: bool) -> str:
+    def look(self, value: Any, func: Any) -> str:
         """Return what counts of the value."""
-        text = self._read(value, opened)
+        text = self._read(value, func)
         states = self._states
         if states is None or states[0] != text:
             states = self._states = (text, text)
         return states[1]
 
-    def settle(self, value: Any, opened: bool) -> None:
+    def settle(self, value: Any, func: Any) -> None:
         """Take the changes since the last look for the function's own."""
         if self._states is not None:
-            self._states = (self._read(value, opened), self._states[1])
+            self._states = (self._read(value, func), self._states[1])
 
-    def _read(self, value: Any, opened: bool) -> str:
+    def _read(self, value: Any, func: Any) -> str:
         content = self._content
-        if content is None or value is not self._value or not content.still_holds():
-            content = Content(value, opened=opened)
-            self._value, self._content = value, content
+        if content is not None and value is self._value and content.still_holds():
+            return content.text
+        content = Content(value, opened=value is func)
+        # What refers to the function must not be kept: that would keep the function.
+        keep = content.can_hold() and not content.has_seen(func)
+        self._value, self._content = (value, content) if keep else (None, None)
         return content.text
 
 
@@ -106,7 +107,7 @@ class FunctionState:
         parts = [] if not _is_plain_lambda(func) else [function_text(func)]
         for name, value, _ in _values(func):
             held = self._held.setdefault(name, _Held())
-            parts.append(f"{name}={held.look(value, name == _OBJECT)}")
+            parts.append(f"{name}={held.look(value, func)}")
         return ";".join(parts)
 
     def settle(self, func: Any) -> None:
@@ -114,7 +115,7 @@ class FunctionState:
         for name, value, may_change in _values(func):
             held = self._held.get(name)
             if may_change and held is not None:
-                held.settle(value, name == _OBJECT)
+                held.settle(value, func)
 
 
 _states: weakref.WeakKeyDictionary[Any, FunctionState] = weakref.WeakKeyDictionary()
@@ -152,7 +153,7 @@ def _values(func: Any) -> list[tuple[str, Any, bool]]:
     """List what is closed over or held, and whether the function may change it."""
     held = _held_object(func)
     if held is not None:
-        return [(_OBJECT if held is func else _HELD, held, True)]
+        return [(_OBJECT, held, True)]
     plain = getattr(func, "__func__", func)
     values = []
     for name, value in closed_over(plain):
