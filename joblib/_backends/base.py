@@ -76,6 +76,11 @@ class ParallelBackendBase(metaclass=ABCMeta):
     #: the workers use the cores of the caller's machine: calls made inside the
     #: tasks that ask for all cores get a share of them
     shares_machine: ClassVar[bool] = False
+    #: batches a worker that may be on their way in addition to the initial ones,
+    #: while they come back within some milliseconds: for backends that take about
+    #: as long to send a batch as a short one takes to run. Where the user has given
+    #: `pre_dispatch`, that alone counts
+    look_ahead: ClassVar[int] = 0
     #: `inner_max_num_threads` is honoured
     supports_inner_max_num_threads: ClassVar[bool] = False
     #: results are taken from the callback by `retrieve_result_callback`, else by

@@ -31,6 +31,7 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True
     shares_machine = True
+    look_ahead = 4
 
     _of_one_call = ("_workers", "_transport", "_restart", "parallel")
 

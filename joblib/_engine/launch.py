@@ -15,6 +15,9 @@ from .source import Source, initial_tasks
 if TYPE_CHECKING:
     from ..parallel import Parallel
 
+#: what `pre_dispatch` is where the user has not said what it is to be
+DEFAULT_PRE_DISPATCH = "2 * n_jobs"
+
 
 def make_run(
     parallel: Parallel,
@@ -48,6 +51,7 @@ def make_run(
         [b.wrap_task() for b in (*parallel._declined, backend)],
         shared_by,
     )
+    is_default = parallel.pre_dispatch == DEFAULT_PRE_DISPATCH
     limit = None if runs_inline else initial_tasks(parallel.pre_dispatch, n_jobs)
     parallel._start_time = time.time()
     if parallel.verbose > 0 and not runs_inline:
@@ -69,6 +73,7 @@ def make_run(
         ordered=parallel.return_ordered,
         timeout=parallel.timeout if backend.supports_timeout else None,
         managed=parallel._managed_backend,
+        look_ahead=backend.look_ahead * n_jobs if is_default else 0,
         dispatch=parallel.dispatch_one_batch if watched else None,
         progress=None if silent else parallel.print_progress,
     )

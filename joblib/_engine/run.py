@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._backends.base import overrides
 from .batch import BatchedCalls, Plan
+from .credit import adapt_credit
 from .drawing import OpenBatch
 from .job import TASK_DONE, TASK_ERROR, TASK_PENDING
 from .states import NEXT, State
@@ -52,6 +53,8 @@ class Run:
         Seconds that the oldest task may keep the caller waiting.
     managed : bool
         Whether the backend goes on to serve other calls (``with Parallel()``).
+    look_ahead : int, default=0
+        How many batches more than the initial ones may be on their way.
     dispatch : callable, optional
         Called for each batch in place of `dispatch_one`, which it has to call.
     progress : callable, optional
@@ -60,7 +63,8 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_fixed_size _learn _make_job _n_paid _opens _override active awaited "
+        "_credit _fixed_size _learn _make_job _most_credit _n_paid _opens _override "
+        "active awaited "
         "backend by_callback caller condition draining ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
@@ -79,6 +83,7 @@ class Run:
         ordered: bool,
         timeout: float | None,
         managed: bool,
+        look_ahead: int = 0,
         dispatch: Callable[[Any], bool] | None = None,
         progress: Callable[[], None] | None = None,
     ) -> None:
@@ -106,6 +111,7 @@ class Run:
         self.n_dispatched_tasks = 0
         self._n_paid = 0  # batches dispatched in return for a completion
         # changed under the state's lock only
+        self._credit = 0  # batches that may be dispatched without a completion
         self.n_completed_batches = 0
         self.n_completed_tasks = 0
         self.exhausted = False
@@ -117,6 +123,7 @@ class Run:
         self.is_inline = False
         self.ended = False  # `end` has begun
         self.over = False  # `end` has ended
+        self._most_credit = look_ahead
         self._make_job = make_job
         self._override = dispatch
         self.progress = progress
@@ -240,7 +247,7 @@ class Run:
                 return
         if stays:
             self._pay()
-        elif self.n_completed_batches > self._n_paid and not self.exhausted:
+        elif self._owes() and not self.exhausted:
             threading.Thread(
                 target=self._pay_apart, name="joblib-dispatch", daemon=True
             ).start()
@@ -323,7 +330,7 @@ class Run:
         finally:
             lock.release()
         # Somebody may have found the lock taken, and left a batch to us.
-        if self.n_completed_batches > self._n_paid:
+        if self._owes():
             self._pay()
         return items[0], number
 
@@ -334,13 +341,13 @@ class Run:
             if self.drained():
                 self.condition.notify_all()
 
+    def _owes(self) -> bool:
+        """Whether a completion has not had a batch in return, or there is credit."""
+        return self.n_completed_batches + self._credit > self._n_paid
+
     def _pay(self) -> None:
-        """Dispatch a batch for each completion that has not had one in return."""
-        while (
-            self.n_completed_batches > self._n_paid
-            and not self.exhausted
-            and self._dispatch()
-        ):
+        """Dispatch the batches that are owed."""
+        while self._owes() and not self.exhausted and self._dispatch():
             pass
 
     def _pay_apart(self) -> None:
@@ -387,6 +394,9 @@ class Run:
                     self.ready.update(enumerate(results, job.start))
                 else:
                     self.finished.extend(results)
+                if self._most_credit:
+                    lapse = time() - job.dispatch_timestamp
+                    self._credit = adapt_credit(self._credit, self._most_credit, lapse)
                 self.n_completed_tasks += job.batch_size
                 self.n_completed_batches += 1
                 if self.timeout is not None:

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from joblib import Parallel, delayed, parallel_config
+from joblib._backends.base import ParallelBackendBase
 from joblib._captured import (
     CapturedError,
     UnpicklableTaskError,
@@ -17,6 +18,7 @@ from joblib._captured import (
     unwrap,
 )
 from joblib._engine.batch import BatchedCalls, name_of
+from joblib._engine.credit import adapt_credit
 from joblib._engine.progress import Snapshot, is_milestone, progress_line
 from joblib._engine.source import Source, initial_tasks, share
 from joblib._utils import _retrieve_traceback_capturing_wrapped_call as retrieve
@@ -263,3 +265,67 @@ def test_a_name_for_whatever_can_be_called():
         with parallel_config(wrap_task=wrap_task):
             assert Parallel(1)([delayed(Evil())(2)]) == [2]
             assert Parallel(2, prefer="threads")([delayed(Evil())(2)] * 2) == [2, 2]
+
+
+class ByHand(ParallelBackendBase):
+    """Keeps batches until the test completes them."""
+
+    supports_retrieve_callback = True
+    look_ahead = 3
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.waiting = []
+        self.most_waiting = 0
+
+    def effective_n_jobs(self, n_jobs):
+        return 2
+
+    def submit(self, func, callback):
+        self.waiting.append((func, callback))
+        self.most_waiting = max(self.most_waiting, len(self.waiting))
+
+    def retrieve_result_callback(self, out):
+        return out
+
+    def complete_one(self):
+        func, callback = self.waiting.pop(0)
+        callback(func())
+
+
+@pytest.mark.parametrize(
+    "options, lapse, initial, most",
+    [
+        ({}, 0.001, 4, 4 + 3 * 2),
+        ({}, 0.1, 4, 4),
+        ({"pre_dispatch": 3}, 0.001, 3, 3),
+        ({"pre_dispatch": "n_jobs"}, 0.001, 2, 2),
+    ],
+)
+def test_more_batches_are_on_their_way_while_they_come_back_soon(
+    options, lapse, initial, most, monkeypatch
+):
+    def adapt_with_lapse(credit, limit, _):
+        return adapt_credit(credit, limit, lapse)
+
+    monkeypatch.setattr("joblib._engine.run.adapt_credit", adapt_with_lapse)
+    backend = ByHand()
+    parallel = Parallel(
+        2, backend=backend, batch_size=1, return_as="generator", **options
+    )
+    outputs = parallel(delayed(abs)(-n) for n in range(60))
+    assert len(backend.waiting) == initial
+    while backend.waiting:
+        backend.complete_one()
+    assert list(outputs) == list(range(60))
+    assert backend.most_waiting == most
+
+
+def test_credit_is_taken_back():
+    credit = 0
+    for _ in range(10):
+        credit = adapt_credit(credit, 4, 0.001)
+    assert credit == 4
+    for _ in range(10):
+        credit = adapt_credit(credit, 4, 1.0)
+    assert credit == 0

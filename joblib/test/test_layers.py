@@ -91,6 +91,7 @@ LAYERS: dict[str, list[str]] = {
         "_caching.codetext",
         "_caching.closures",
         "_caching.content",
+        "_caching.entries",
         "_caching.identity",
         "_caching.dependencies",
         "_caching.parameters",
