@@ -159,6 +159,10 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
             note_use(self.location or os.curdir, self._path(call_id, OUTPUT_FILE), 0)
         return stored
 
+    def note_item_use(self, call_id: Sequence[str]) -> None:
+        """Note that a result was used though it was not loaded: it is not to go."""
+        note_use(self.location or os.curdir, self._path(call_id, OUTPUT_FILE))
+
     def _write_bytes(self, content: bytes, filename: str) -> None:
         if self._open_item is not open or len(content) > _SMALL:
             super()._write_bytes(content, filename)

@@ -235,6 +235,9 @@ class StoreBackendMixin(StoreLimits):
         finally:
             ram.forget(path, below=len(call_id) == 1)
 
+    def note_item_use(self, call_id: Sequence[str]) -> None:
+        """Note that a result was used though it was not loaded; here, nowhere."""
+
     def get_item_info(self, call_id: Sequence[str]) -> dict[str, str]:
         """Tell the location of the result of a call."""
         return {"location": self._path(call_id)}

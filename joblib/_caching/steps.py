@@ -178,7 +178,9 @@ class CallSteps(Logger):
             output = self._load_stored(call, again)
             if output is not MISS and stamp is not None:
                 tier.put(location, call.id, stamp, output)
-        elif self._verbose > 1:
+            return output
+        self._store.note_item_use(call.id)
+        if self._verbose > 1:
             print(f"[Memory]: {self._signature(call)} is in RAM")
         return output
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 
 import joblib
 from joblib import Memory, expires_after
-from joblib._caching import ram
+from joblib._caching import ram, usage
 from joblib._store_backends import CacheWarning
 
 CALLS = collections.Counter()
@@ -506,6 +507,20 @@ def test_a_forced_computation_counts(tmp_path, memory, by_another):
 def count_calls(x):
     CALLS["count"] += 1
     return CALLS["count"]
+
+
+def test_what_is_used_from_memory_is_not_the_first_to_go_from_disk(tmp_path, memory):
+    used, unused = memory.cache(number), memory.cache(make)
+    used(1)
+    usage.write_notes()
+    long_ago = time.time() - 1000
+    for output in tmp_path.rglob("output.pkl"):
+        os.utime(output, (long_ago, long_ago))
+    unused(1)
+    assert used(1) == 1
+    memory.reduce_size(items_limit=1)
+    assert used.check_call_in_cache(1)
+    assert not unused.check_call_in_cache(1)
 
 
 # -------------------------------------------------------------------- pickles, processes
