@@ -39,13 +39,16 @@ def test_calls_are_hit(options, writer, reader, sides, tmp_path):
     names = list(CALLS_ALIKE)
     first = sides[writer].compat_caches.perform(location, names, **options)
     second = sides[reader].compat_caches.perform(location, names, **options)
-    again = sides[writer].compat_caches.perform(location, names, **options)
+    # Whatever they were written with, they can be read without.
+    again = sides[writer].compat_caches.perform(location, names)
 
     assert len(names) > 60
     for name in names:
         assert len(first[name][0]) >= 1, name
         assert bool(second[name][0]) == (name in NEVER_HIT), name
-        assert second[name][1] == again[name][1], name
+        assert bool(again[name][0]) == (name in NEVER_HIT), name
+        if "mmap_mode" not in options:
+            assert first[name][1] == second[name][1] == again[name][1], name
 
 
 def test_entries_have_the_same_names_and_code(sides, tmp_path):
