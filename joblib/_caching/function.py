@@ -117,11 +117,7 @@ class MemorizedFunc(CallSteps):
         if self.store_backend is not None:
             ownership.make_location(self.store_backend, self.func_id)
         self.timestamp = time.time() if timestamp is None else timestamp
-        try:
-            functools.update_wrapper(self, func)
-        except (AttributeError, TypeError):
-            pass  # an object of which less can be known than of a function
-        self.__doc__ = document(func)
+        self._look_like(func)
         if lock and self.store_backend is not None:
             check_lockable(self.store_backend)
             self._lock = True
@@ -129,6 +125,18 @@ class MemorizedFunc(CallSteps):
             self._ram = ram
         self._func_code_info: codetext.CodeInfo | None = None
         self._func_code_id: int | None = None
+
+    def _look_like(self, func: Any) -> None:
+        """Take over name, documentation and attributes of the function."""
+        try:
+            functools.update_wrapper(self, func, updated=())
+            for name, value in vars(func).items():
+                # What this object is made of is not the function's to replace.
+                if name not in self.__dict__ and not hasattr(type(self), name):
+                    setattr(self, name, value)
+        except (AttributeError, TypeError):
+            pass  # an object of which less can be known than of a function
+        self.__doc__ = document(func)
 
     @property
     def _store(self) -> Store:
