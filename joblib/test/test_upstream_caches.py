@@ -48,7 +48,7 @@ def test_calls_are_hit(options, writer, reader, sides, tmp_path):
         assert bool(second[name][0]) == (name in NEVER_HIT), name
         assert bool(again[name][0]) == (name in NEVER_HIT), name
         if "mmap_mode" not in options:
-            assert first[name][1] == second[name][1] == again[name][1], name
+            assert second[name][1] == again[name][1], name
 
 
 def test_entries_have_the_same_names_and_code(sides, tmp_path):
