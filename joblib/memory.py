@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ._caching.asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
 from ._caching.cache import Memory, expires_after
+from ._caching.entries import CacheEntry
 from ._caching.function import MemorizedFunc
 from ._caching.identity import _build_func_identifier
 from ._caching.ownership import (

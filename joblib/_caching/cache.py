@@ -15,6 +15,7 @@ from ..logger import Logger
 from . import locations, ownership
 from .asynchronous import AsyncMemorizedFunc, AsyncNotMemorizedFunc
 from .budget import parse_size
+from .entries import CacheEntry, list_entries
 from .function import MemorizedFunc
 from .keyoptions import DEFAULT_HASH, check_hash_name, make_key_options
 from .lockfiles import check_lockable
@@ -77,12 +78,10 @@ class Memory(Logger):
         Bytes that the results may take, or text such as ``"10G"`` (K, M, G and T are
         powers of 1024). Whenever more is stored, what was used least recently is
         removed until nine tenths of that remain. A larger result is returned without
-        being kept, with a `CacheWarning`. Several processes that write to one cache
-        on a file system keep to it together, but for a result that one was storing
-        when it was killed, and what is written by a `Memory` without this limit: they
-        are seen at the next count, at most ten minutes later.
-        Stores of other kinds are counted by each process, which notices what others
-        add whenever it has added a tenth of the limit itself.
+        being kept, with a `CacheWarning`. Processes that write to one cache keep to it
+        together, but for a result that one was storing when it was killed, and what
+        is written without this limit: these are seen within ten minutes. In stores
+        that are no file systems each process may add a tenth unseen by the others.
 
     Attributes
     ----------
@@ -329,6 +328,17 @@ class Memory(Logger):
         limits = bytes_limit, items_limit, age_limit
         if self.store_backend is not None and limits != (None, None, None):
             self.store_backend.enforce_store_limits(*limits)
+
+    def entries(self) -> list[CacheEntry]:
+        """List the results in this cache.
+
+        Returns
+        -------
+        list of CacheEntry
+            The most recently used first. They tell ``function``, ``arguments``,
+            ``bytes``, ``duration``, ``hits`` and more, and have ``delete()``.
+        """
+        return list_entries(self.store_backend)
 
     def clear(self, warn: bool = True) -> None:
         """Remove all results of this cache.
