@@ -18,11 +18,11 @@ class AsyncNotMemorizedFunc(NotMemorizedFunc):
 
     __module__ = "joblib.memory"
 
-    async def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
+    async def call_and_shelve(self, /, *args: Any, **kwargs: Any) -> Any:
         """Await the function and return a `NotMemorizedResult` with the result."""
         return NotMemorizedResult(await self.func(*args, **kwargs))
 
-    async def call(self, *args: Any, **kwargs: Any) -> Any:
+    async def call(self, /, *args: Any, **kwargs: Any) -> Any:
         """Await the function and return the result, with empty metadata."""
         return await self.func(*args, **kwargs), {}
 

@@ -26,19 +26,19 @@ class NotMemorizedFunc:
     def __init__(self, func: Any) -> None:
         self.func = func
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         return self.func(*args, **kwargs)
 
-    def call_and_shelve(self, *args: Any, **kwargs: Any) -> Any:
+    def call_and_shelve(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function and return a `NotMemorizedResult` with what it returns."""
         return NotMemorizedResult(self.func(*args, **kwargs))
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function and return what it returns, with empty metadata."""
         return self.func(*args, **kwargs), {}
 
-    def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
+    def check_call_in_cache(self, /, *args: Any, **kwargs: Any) -> bool:
         """Return False."""
         return False
 
