@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import pickle
 
-from ._persist import array_io
+from ._persist import arguments, array_io
 from ._persist.abbreviation import around_the_shape
-from ._persist.arguments import parse_byte_order, parse_compress
 from ._persist.dtype_check import check_dtype
-from ._persist.failures import CorruptFileError, TruncatedFileError
+from ._persist.failures import (
+    CorruptFileError,
+    TruncatedFileError,
+    UntrustedTypeError,
+)
 from ._persist.reading import read_object
 from ._persist.shortcuts import NestedUnpickler, ShortLoader, array_types
 from ._persist.writing import write_to_file, write_to_path
@@ -24,6 +27,7 @@ from .numpy_pickle_compat import (
     NDArrayWrapper,
     ZNDArrayWrapper,
     load_compatibility,
+    read_zfile,
 )
 from .numpy_pickle_utils import (
     BUFFER_SIZE,
@@ -38,6 +42,7 @@ __all__ = [
     "NumpyPickler",
     "NumpyUnpickler",
     "TruncatedFileError",
+    "UntrustedTypeError",
     "_validate_fileobject_and_memmap",
     "dump",
     "load",
@@ -279,10 +284,6 @@ class _ShortUnpickler(NumpyUnpickler):
             del self.find_class
 
 
-def _is_path(filename):
-    return isinstance(filename, (str, os.PathLike))
-
-
 def _dump_at_length(value, file, protocol):
     NumpyPickler(file, protocol=protocol).dump(value)
 
@@ -335,16 +336,8 @@ def dump(value, filename, compress=0, protocol=None):
     >>> joblib.load(path)
     [0, 1, 4, 9]
     """
-    if _is_path(filename):
-        path = os.fspath(filename)
-    elif hasattr(filename, "write"):
-        path = None
-    else:
-        raise ValueError(
-            "Second argument should be a filename or a file-like object, "
-            f"{filename} (type {type(filename)}) was given."
-        )
-    compression = parse_compress(compress, path)
+    path = arguments.path_to_write(filename)
+    compression = arguments.parse_compress(compress, path)
     if protocol is None:
         protocol = pickle.DEFAULT_PROTOCOL
     if path is not None:
@@ -354,10 +347,11 @@ def dump(value, filename, compress=0, protocol=None):
     return None
 
 
-def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
+def load(filename, mmap_mode=None, ensure_native_byte_order="auto", *, trusted=None):
     """Read an object from a file written by `dump`.
 
-    Loading a pickle runs what it says: never load a file you have no reason to trust.
+    Loading a pickle runs what it says: never load a file you have no reason to trust,
+    or say with `trusted` what it may hold.
 
     Parameters
     ----------
@@ -370,6 +364,11 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
     ensure_native_byte_order : bool or "auto", default "auto"
         Bring arrays into this machine's byte order. "auto" does so unless they are
         mapped.
+    trusted : str, type, function or iterable of these, optional
+        The only names that the file may use, besides the safe types of Python and
+        numpy: types and functions, their full names ("package.module.Name"), or
+        patterns ("sklearn.*") for the types that a package defines. Slower for files
+        of many objects. By default the file may use, and run, everything.
 
     Returns
     -------
@@ -377,6 +376,9 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
 
     Raises
     ------
+    UntrustedTypeError
+        If the file uses other names than `trusted` allows. It lists all of them
+        (`names`); nothing of them was run or imported.
     FileNotFoundError
         If there is no such file.
     EOFError
@@ -391,23 +393,24 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto"):
     --------
     dump : write such a file.
     """
-    ensure_native = parse_byte_order(ensure_native_byte_order, mmap_mode)
+    ensure_native = arguments.parse_byte_order(ensure_native_byte_order, mmap_mode)
 
     def make_unpickler(name, file, mode):
         return _ShortUnpickler(name, file, ensure_native, mmap_mode=mode)
 
-    if hasattr(filename, "read"):
-        name = getattr(filename, "name", "")
-        if not isinstance(name, str):
-            name = ""  # the number of a descriptor
-        return read_object(
-            filename, name, mmap_mode, make_unpickler, load_compatibility, False
+    load_old = load_compatibility
+    if trusted is not None:
+        from ._persist.trust_files import trusted_readers
+
+        make_unpickler, load_old = trusted_readers(
+            trusted, ensure_native, _DESCRIPTIONS, load_compatibility, read_zfile
         )
+    if hasattr(filename, "read"):
+        name = arguments.name_of_file(filename)
+        return read_object(filename, name, mmap_mode, make_unpickler, load_old, False)
     path = os.fspath(filename)
     with open(path, "rb", buffering=BUFFER_SIZE) as file:
-        return read_object(
-            file, path, mmap_mode, make_unpickler, load_compatibility, True
-        )
+        return read_object(file, path, mmap_mode, make_unpickler, load_old, True)
 
 
 def load_temporary_memmap(filename, mmap_mode, unlink_on_gc_collect):

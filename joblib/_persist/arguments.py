@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from .._compress.registry import CODECS, codec_for_name
@@ -109,3 +110,27 @@ def parse_byte_order(ensure_native: Any, mmap_mode: Any) -> bool:
             f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
         )
     return False
+
+
+def path_to_write(filename: Any) -> str | None:
+    """Return the path that `dump` writes to; None for an open file.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(filename, (str, os.PathLike)):
+        return os.fspath(filename)
+    if hasattr(filename, "write"):
+        return None
+    raise ValueError(
+        "Second argument should be a filename or a file-like object, "
+        f"{filename} (type {type(filename)}) was given."
+    )
+
+
+def name_of_file(file: Any) -> str:
+    """The path of an open file; empty if it has none."""
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) else ""  # or the number of a descriptor

@@ -67,6 +67,7 @@ LAYERS: dict[str, list[str]] = {
         "_persist.trust",
         "_persist.trust_arrays",
         "_persist.trust_stream",
+        "_persist.trust_files",
         "numpy_pickle_utils",
         "numpy_pickle_compat",
         "numpy_pickle",
@@ -98,6 +99,9 @@ LAYERS: dict[str, list[str]] = {
         "_caching.closures",
         "_caching.content",
         "_caching.entries",
+        "_caching.tables",
+        "_caching.places",
+        "_caching.console",
         "_caching.identity",
         "_caching.dependencies",
         "_caching.parameters",
@@ -185,7 +189,7 @@ LAYERS: dict[str, list[str]] = {
         "_engine.launch",
     ],
     "7 loop": ["parallel", "_testing.tasks", "_testing.backend_contract", "testing"],
-    "8 front": ["_distributed_alias", ""],
+    "8 front": ["_distributed_alias", "", "__main__"],
 }
 
 # Imports that go up all the same, inside a function, each with its reason.
