@@ -104,7 +104,7 @@ def parse_byte_order(ensure_native: Any, mmap_mode: Any) -> bool:
             f"mmap_mode should be None or one of {list(_MMAP_MODES)}, "
             f"got {mmap_mode!r}."
         )
-    if ensure_native not in ("auto", False):
+    if ensure_native and ensure_native != "auto":
         raise ValueError(
             "Native byte ordering can only be enforced if 'mmap_mode' parameter "
             f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
