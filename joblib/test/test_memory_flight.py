@@ -45,9 +45,10 @@ def memory(tmp_path):
 def nothing_stays(tmp_path):
     """Hold every test to it: no flight, no lock and no file of one is left."""
     yield
-    assert not flight._flights
-    assert not lockfiles._open_locks
-    assert locks_in(tmp_path) == []
+    left = [*flight._flights, *lockfiles._open_locks, *locks_in(tmp_path)]
+    flight._flights.clear()  # for the tests that follow
+    lockfiles._open_locks.clear()
+    assert left == []
 
 
 @pytest.fixture
@@ -470,6 +471,26 @@ def test_what_is_not_accepted_is_computed_once(memory, waiters):
     store.store_metadata = accept_what_is_new
     gate.open.release()
     assert crowd.end() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("shelve", [False, True])
+def test_what_was_stored_before_the_lock_was_there_is_loaded(
+    tmp_path, memory, monkeypatch, shelve
+):
+    take = flight.try_lock
+    cached = memory.cache(note)
+
+    def take_late(path):
+        # Another has just ended, of whom nothing was seen.
+        Memory(tmp_path, verbose=0).cache(note)(str(tmp_path), 1)
+        return take(path)
+
+    monkeypatch.setattr(flight, "try_lock", take_late)
+    if shelve:
+        assert cached.call_and_shelve(str(tmp_path), 1).get() == 1
+    else:
+        assert cached(str(tmp_path), 1) == 1
+    assert len((tmp_path / "computed-1").read_text().split()) == 1
 
 
 def test_references(memory, waiters):
