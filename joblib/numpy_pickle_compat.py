@@ -13,6 +13,7 @@ import zlib
 
 from ._compress.codecs import ZFILE_PREFIX as _ZFILE_PREFIX
 from ._persist.array_io import native_order
+from ._persist.dtype_check import set_state
 from ._persist.failures import (
     CorruptFileError,
     TruncatedFileError,
@@ -94,6 +95,8 @@ class NDArrayWrapper:
 
         path = os.path.join(unpickler._dirname, self.filename)
         mode = unpickler.mmap_mode if getattr(self, "allow_mmap", True) else None
+        # "w+" would empty the file that is being loaded.
+        mode = "r+" if mode in ("w+", "write") else mode
         # Arrays of objects are pickles: as trusted as the file that names them.
         array = np.load(path, mmap_mode=mode, allow_pickle=True)
         if mode is None:
@@ -147,21 +150,24 @@ class ZipNumpyUnpickler(Unpickler):
 
     def load_build(self):
         """Set an object's state; called for pickle's opcode BUILD."""
-        super().load_build()
-        built = self.stack[-1]
+        state = self.stack.pop()
+        built = set_state(self.stack[-1], state)
         if isinstance(built, NDArrayWrapper):
             self.stack[-1] = built.read(self)
 
     dispatch = {**Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
-def load_compatibility(filename):
+def load_compatibility(filename, make_unpickler=None):
     """Load a compressed file of a release before 0.10.
 
     Parameters
     ----------
     filename : str
         The pickle; the files of its arrays must lie in the same directory.
+    make_unpickler : callable, optional
+        Takes the name, the decompressed content and None; `ZipNumpyUnpickler` by
+        default.
 
     Returns
     -------
@@ -169,7 +175,9 @@ def load_compatibility(filename):
     """
     with open(filename, "rb") as file:
         try:
-            return ZipNumpyUnpickler(filename, file).load()
+            if make_unpickler is None:
+                return ZipNumpyUnpickler(filename, file).load()
+            return make_unpickler(filename, io.BytesIO(read_zfile(file)), None).load()
         except Exception as exc:
             failure = explain_load_failure(exc, filename)
             if failure is exc:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
-import stat
 import warnings
 from typing import Any
 
@@ -24,6 +22,20 @@ from .array_bytes import array_chunks
 from .dtype_check import check_dtype
 from .failures import CorruptFileError, TruncatedFileError
 from .parallel_read import WORTHWHILE_BYTES, fill_in_parallel, thread_count
+from .sizes import CHECKED_BYTES, bytes_left, position_of
+
+__all__ = [
+    "ALIGNMENT_BYTES",
+    "bytes_left",
+    "is_foreign_order",
+    "map_elements",
+    "native_order",
+    "padding_for",
+    "position_of",
+    "read_elements",
+    "skip_padding",
+    "write_elements",
+]
 
 ALIGNMENT_BYTES = 16
 # Below this, padding and elements go out in one write.
@@ -32,30 +44,6 @@ _SMALL_BYTES = 1 << 14
 _WRITE_BYTES = 1 << 24
 # Decompressors are asked for no more at a time: most make bytes of it all first.
 _READ_BYTES = 1 << 20
-# Announced sizes above this are held against the file before memory is taken.
-_CHECKED_BYTES = 1 << 20
-
-
-def position_of(file: Any) -> int | None:
-    """The file's position, or None if it has none (a pipe, a socket)."""
-    try:
-        return int(file.tell())
-    except (AttributeError, OSError):
-        return None
-
-
-def bytes_left(file: Any) -> int | None:
-    """How many bytes follow in a file on disk; None for other files."""
-    inner = getattr(file, "raw", file)
-    if not hasattr(inner, "fileno") or type(inner).__module__ not in ("_io", "io"):
-        return None
-    try:
-        status = os.fstat(inner.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return int(status.st_size) - int(file.tell())
-    except OSError:
-        return None
 
 
 def padding_for(position: int, alignment: int) -> bytes:
@@ -147,7 +135,7 @@ def read_elements(file: Any, shape: Any, dtype: Any, order: str) -> Any:
     np: Any = importlib.import_module("numpy")
     size = _byte_size(shape, dtype)
     fill = _fill
-    if size > _CHECKED_BYTES:
+    if size > CHECKED_BYTES:
         left = bytes_left(file)
         if left is not None:
             _expect(size, left)

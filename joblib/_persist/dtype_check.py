@@ -1,13 +1,16 @@
-"""Refuse dtypes that numpy would not make: on damaged ones it reads wild memory.
+"""Refuse states that numpy would not write: on damaged ones it reads wild memory.
 
 A pickled dtype sets its own flags, size and fields, and numpy believes them. A bit
-that flipped on disk can so turn numbers into pointers.
+that flipped on disk can so turn numbers into pointers. A pickled array of objects
+sets its own size, however few objects follow.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
+import pickle
+import sys
 from typing import Any
 
 from .failures import CorruptFileError
@@ -18,12 +21,19 @@ _sound: Any = None
 
 _DEEPEST = 64  # dtypes within dtypes
 
+# The flags of numpy's that a structured dtype has where a field of it holds objects,
+# and those that it never has in one or the other case: each makes numpy follow
+# pointers, or call functions that structured dtypes lack.
+_WITH_OBJECTS = 0x1B
+_NEVER_WITH_OBJECTS = 0x64
+_NEVER_WITHOUT = 0x67
+
 
 def _has_sound_fields(dtype: Any, depth: int) -> bool:
     fields, names = dtype.fields, dtype.names
-    if not isinstance(names, tuple) or not names:
+    if not isinstance(names, tuple):
         return False
-    objects = False
+    spans = []
     for name in names:
         field = fields.get(name) if isinstance(name, str) else None
         if not isinstance(field, tuple) or len(field) not in (2, 3):
@@ -33,8 +43,24 @@ def _has_sound_fields(dtype: Any, depth: int) -> bool:
             return False
         if offset < 0 or offset + kind.itemsize > dtype.itemsize:
             return False
-        objects = objects or kind.hasobject
-    return bool(dtype.hasobject) == objects and dtype.kind == "V"
+        spans.append((offset, offset + kind.itemsize, bool(kind.hasobject)))
+    if any(holds for _, _, holds in spans):
+        flags = dtype.flags & (_WITH_OBJECTS | _NEVER_WITH_OBJECTS)
+        sound = flags == _WITH_OBJECTS and not _objects_overlap(spans)
+    else:
+        sound = not dtype.flags & _NEVER_WITHOUT
+    return bool(sound and dtype.kind == "V")
+
+
+def _objects_overlap(spans: list[tuple[int, int, bool]]) -> bool:
+    """Whether a field that holds objects shares memory with another."""
+    end, holds = 0, False
+    for start, stop, objects in sorted(spans):
+        if start < end and (objects or holds):
+            return True
+        if stop > end:
+            end, holds = stop, objects
+    return False
 
 
 def _is_sound(dtype: Any, depth: int = 0) -> bool:
@@ -77,3 +103,72 @@ def check_dtype(dtype: Any) -> None:
     if not _is_sound(dtype):
         raise CorruptFileError("an array's dtype contradicts itself")
     _sound = dtype
+
+
+class _Stack:
+    """What the Python unpickler's opcode works on."""
+
+    def __init__(self, *items: Any) -> None:
+        self.stack = list(items)
+
+
+def _is_unit(data: Any) -> bool:
+    """Whether `data` is what a pickled dtype of times says of itself."""
+    return (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and isinstance(data[0], (dict, type(None)))
+        and isinstance(data[1], tuple)
+        and len(data[1]) == 4
+        and isinstance(data[1][0], (bytes, str))
+        and all(isinstance(number, int) for number in data[1][1:])
+    )
+
+
+def _check_dtype_state(dtype: Any, state: Any) -> None:
+    """Look at what numpy takes for granted: it reads some of it by position."""
+    kinds = (int, (str, bytes), (tuple, type(None)), (tuple, type(None)))
+    kinds += ((dict, type(None)), int, int, int, object)
+    times = dtype.kind in "mM"
+    sound = (
+        isinstance(state, tuple)
+        and len(state) in ((9,) if times else (8, 9))
+        and all(map(isinstance, state, kinds[: len(state)]))
+        and state[0] in (3, 4)
+        and all(type(name) is str for name in state[3] or ())
+        and (state[3] is None) == (state[4] is None)
+        and (not times or _is_unit(state[8]))
+    )
+    if sound and state[2] is not None:
+        sound = len(state[2]) == 2 and _is_sound(state[2][0])
+    if not sound:
+        raise CorruptFileError(f"a dtype cannot have the state {state!r:.200}")
+
+
+def _check_array_state(state: Any) -> None:
+    if not isinstance(state, tuple) or len(state) < 5:
+        raise CorruptFileError(f"an array cannot have the state {type(state)}")
+    shape, dtype, elements = state[1], state[2], state[4]
+    if getattr(dtype, "hasobject", False) and isinstance(elements, list):
+        sound = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
+        if not sound or math.prod(shape) != len(elements):
+            raise CorruptFileError(f"{len(elements)} objects for the shape {shape!r}")
+
+
+def set_state(obj: Any, state: Any) -> Any:
+    """Do what pickle's opcode BUILD does, once the state is found sound.
+
+    Returns
+    -------
+    object
+        `obj`.
+    """
+    np: Any = sys.modules.get("numpy")
+    if np is not None and isinstance(obj, np.ndarray):
+        _check_array_state(state)
+    elif np is not None and isinstance(obj, np.dtype):
+        _check_dtype_state(obj, state)
+    getattr(pickle, "_Unpickler").load_build(_Stack(obj, state))  # noqa: B009
+    if np is not None and isinstance(obj, np.dtype) and not _is_sound(obj):
+        raise CorruptFileError("a dtype contradicts itself")
+    return obj

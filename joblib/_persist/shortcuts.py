@@ -7,8 +7,9 @@ arrays.
 Reading: the C unpickler reads everything, arrays too. The description of an array
 ends a frame of the pickle, so that when the unpickler has built it, the file stands
 right at the array's elements; the next byte the unpickler asks for is an opcode. The
-file it reads from then slips in one of its own, which makes the unpickler call back
-with the description and take what it gets, the array, in its place::
+file it reads from (`joblib._persist.interposed`) then slips in one of its own, which
+makes the unpickler call back with the description and take what it gets, the array,
+in its place::
 
     file:       ... description BUILD | elements | next opcode ...
     unpickler:  ... description BUILD   BINPERSID   next opcode ...
@@ -18,14 +19,13 @@ with the description and take what it gets, the array, in its place::
 from __future__ import annotations
 
 import copyreg
-import io
 import pickle
 import sys
 from typing import Any
 
 from .failures import CorruptFileError
+from .guarded import GuardedUnpickler
 
-_BINPERSID = b"Q"
 # Stop gathering what is to be written to a file that cannot take it back.
 _SPOOL_BYTES = 1 << 25
 # Items of a container that are looked at to see whether it holds arrays.
@@ -119,66 +119,7 @@ def plain_pickle(value: Any, protocol: int) -> list[bytes] | None:
     return spool.parts
 
 
-class Interposed:
-    """The file the C unpickler reads from: the real one, and our opcodes.
-
-    It has no ``peek``: the unpickler then asks for no byte it does not need yet, so
-    that the real file's position is always the unpickler's.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._read = file.read
-        # Set when an array's description is complete.
-        self.array_is_next = False
-
-    def read(self, size: int) -> bytes:
-        if self.array_is_next:
-            if size != 1:
-                raise CorruptFileError("no array where one is announced")
-            self.array_is_next = False
-            return _BINPERSID
-        data: bytes = self._read(size)
-        if len(data) < size:
-            data = self._insist(data, size)
-        return data
-
-    def _insist(self, data: bytes, size: int) -> bytes:
-        """Go on reading from a file (a raw socket) that gives less than asked for."""
-        parts = [data]
-        missing = size - len(data)
-        while parts[-1] and missing > 0:
-            part = self._read(missing)
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-    def readline(self) -> bytes:
-        if self.array_is_next:
-            raise CorruptFileError("no array where one is announced")
-        line: bytes = self._file.readline()
-        return line
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view)) if len(view) < 1 << 16 else None
-        if data is not None:
-            view[: len(data)] = data
-            return len(data)
-        if not hasattr(self._file, "readinto"):
-            data = self.read(len(view))
-            view[: len(data)] = data
-            return len(data)
-        done = 0
-        while done < len(view):
-            got = self._file.readinto(view[done:])
-            if not got:
-                break
-            done += got
-        return done
-
-
-class ShortLoader(pickle.Unpickler):
+class ShortLoader(GuardedUnpickler):
     """The C unpickler, with the arrays taken from between the frames.
 
     Parameters
@@ -192,40 +133,39 @@ class ShortLoader(pickle.Unpickler):
     """
 
     def __init__(self, file: Any, stand_ins: tuple[type, ...], read_array: Any) -> None:
-        self._source = Interposed(file)
+        super().__init__(file)
         self._stand_ins = stand_ins
         self._read_array = read_array
-        super().__init__(self._source)
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
         if found not in self._stand_ins:
             return found
-        source = self._source
+        source = self.source
 
         class Announced(found):  # type: ignore[misc,valid-type]
             """Tells the file that its elements are next."""
 
             def __setstate__(self, state: Any) -> None:
                 self.__dict__.update(state)
-                source.array_is_next = True
+                source.announce_array()
 
         return Announced
 
     def load(self) -> Any:
         """Return the object."""
         obj = super().load()
-        if self._source.array_is_next:
+        if self.source.array_is_next:
             raise CorruptFileError("no array where one is announced")
         return obj
 
     def persistent_load(self, pid: Any) -> Any:
-        if not isinstance(pid, self._stand_ins):
-            raise CorruptFileError(f"a reference to an outside object, {pid!r}")
-        return self._read_array(pid)
+        if isinstance(pid, self._stand_ins):
+            return self._read_array(pid)
+        return super().persistent_load(pid)
 
 
-class NestedUnpickler(pickle.Unpickler):
+class NestedUnpickler(GuardedUnpickler):
     """Reads an array of objects, a pickle of its own inside the file.
 
     Parameters
@@ -237,9 +177,10 @@ class NestedUnpickler(pickle.Unpickler):
     """
 
     def __init__(self, file: Any, find_class: Any) -> None:
-        # What is not buffered may give less than asked for.
-        super().__init__(Interposed(file) if isinstance(file, io.RawIOBase) else file)
+        super().__init__(file)
         self._find_class = find_class
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._find_class(module, name)
+        found = self._find_class(module, name)
+        self.watch_for(found)
+        return found

@@ -95,6 +95,7 @@ LAYERS: dict[str, list[str]] = {
         "_caching.remote",
         "_caching.registry",
         "_caching.results",
+        "_caching.staleness",
         "_caching.codetext",
         "_caching.closures",
         "_caching.content",
