@@ -96,8 +96,6 @@ def write_notes(wait: bool = True) -> None:
         return
     try:
         notes, _notes = _notes, {}
-        _written = time.time()
-        _due = _written + _INTERVAL
         lines: dict[str, list[str]] = {}
         known = list(notes.items())
         # The file system knows when results were written; it is exact enough but for
@@ -105,6 +103,8 @@ def write_notes(wait: bool = True) -> None:
         first = min((last for _, (hits, last, _) in known if hits), default=None)
         if first is None:
             return
+        _written = time.time()
+        _due = _written + _INTERVAL
         for filename, (hits, last, location) in known:
             if last < first:
                 continue
