@@ -16,6 +16,7 @@ import weakref
 from typing import Any
 
 from .._func_source import code_digest, get_func_code
+from .staleness import is_source_of
 
 CodeInfo = tuple[str, "str | None", int]
 LAMBDA = "<lambda>"
@@ -84,6 +85,7 @@ def get_code_info(func: Any) -> CodeInfo:
     if isinstance(func, functools.partial):
         return get_code_info(func.func)
     func = as_function(func)
+    func = getattr(func, "__func__", func)
     code = getattr(func, "__code__", None)
     if code is None:
         return _info_without_code(func)
@@ -94,6 +96,9 @@ def get_code_info(func: Any) -> CodeInfo:
     except TypeError:  # cannot be hashed, or has no weak references
         return get_func_code(func)
     info = get_func_code(func)
+    if info[2] != -1 and isinstance(func, types.FunctionType):
+        if not is_source_of(info[0], func):
+            info = code_digest(code), info[1], -1
     try:
         _code_infos[func] = (code, info)
     except TypeError:

@@ -8,9 +8,11 @@ import asyncio
 import enum
 import functools
 import gc
+import importlib
 import operator
 import os
 import re
+import sys
 import threading
 import types
 import weakref
@@ -435,3 +437,79 @@ def test_what_is_no_function_is_found_in_another_process(memory, name):
     }[name]
     memory.cache(made())(3)
     assert memory.cache(made()).check_call_in_cache(3)
+
+
+# --------------------------------------------------------------- files that are edited
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Return a function that writes a module, and one that imports it anew."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    path = tmp_path / "edited_later.py"
+
+    def load():
+        monkeypatch.delitem(sys.modules, "edited_later", raising=False)
+        importlib.invalidate_caches()
+        return importlib.import_module("edited_later")
+
+    yield path.write_text, load
+    sys.modules.pop("edited_later", None)
+
+
+KINDS = {
+    "function": ("def work(x):\n    '''Doc.'''\n    return x + 1\n", lambda m: m.work),
+    "decorated": (
+        "def same(func):\n    return func\n\n@same\ndef work(x):\n    return x + 1\n",
+        lambda m: m.work,
+    ),
+    "method": (
+        "class Work:\n    def work(self, x):\n        self.__x = x\n"
+        "        super().__init__()\n        return self.__x + 1\n",
+        lambda m: m.Work().work,
+    ),
+    "closure": (
+        "def make(y):\n    def work(x):\n        return x + 1 * y\n    return work\n",
+        lambda m: m.make(1),
+    ),
+    "in a block": (
+        "if True:\n    def work(x):\n        return x + 1\n",
+        lambda m: m.work,
+    ),
+    "lambda": ("work = lambda x: x + 1\n", lambda m: m.work),
+    "lambda in a list": (
+        "work = max([\n    lambda x: x + 1,\n], key=id)\n",
+        lambda m: m.work,
+    ),
+    "annotated": (
+        "from __future__ import annotations\ndef work(x: Nothing):\n    return x + 1\n",
+        lambda m: m.work,
+    ),
+    "nested": (
+        "class Outer:\n    class Inner:\n        def make(self, y):\n"
+        "            return lambda x: x + 1 + 0 * y\n",
+        lambda m: m.Outer.Inner().make(1),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_old_code_does_not_pass_for_what_its_file_says_by_now(memory, module, kind):
+    write, load = module
+    source, pick = KINDS[kind]
+    write(source)
+    old = pick(load())
+    write(source.replace("x + 1", "x - 1").replace("_x + 1", "_x - 1"))
+    assert memory.cache(old)(5) == 6, "it is still what it was"
+    new = pick(load())
+    assert memory.cache(new)(5) == new(5) == 4
+    assert memory.cache(pick(load())).check_call_in_cache(5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_source_that_is_the_functions_own_is_recognized(memory, module, kind):
+    write, load = module
+    source, pick = KINDS[kind]
+    write(source)
+    code, _, first_line = memory.cache(pick(load())).func_code_info
+    assert first_line > 0
+    assert code in source

@@ -1,0 +1,95 @@
+"""Whether the source in a file is still that of a function which runs.
+
+A file that is edited while a process goes on says what the function will be at the next
+start. Taken for its source today, it would label today's results as tomorrow's.
+"""
+
+from __future__ import annotations
+import __future__
+
+import os
+import time
+import types
+from typing import TYPE_CHECKING, Any
+
+from .._func_source import code_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STARTED = time.time()
+_CLOCK_STEP = 2.0  # seconds, of the coarsest file systems
+# What a compiler does by default is not what it did for the function.
+_FUTURE = 0
+for _name in __future__.all_feature_names:
+    _FUTURE |= getattr(__future__, _name).compiler_flag
+
+
+def is_source_of(source: str, func: Any) -> bool:
+    """Tell whether a function was compiled from the source that is found for it.
+
+    Parameters
+    ----------
+    source : str
+        What is found for it now.
+    func : function
+
+    Returns
+    -------
+    bool
+        True, too, where the file is older than this process: there is no need to look.
+    """
+    code = func.__code__
+    try:
+        if os.stat(code.co_filename).st_mtime < _STARTED - _CLOCK_STEP:
+            return True
+    except OSError:
+        return True  # no file, but a cell of a notebook: each has its own source
+    try:
+        compiled = compile(
+            _put_into_place(source, func),
+            code.co_filename,
+            "exec",
+            flags=code.co_flags & _FUTURE,
+            dont_inherit=True,
+        )
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False  # part of a statement, or of another one
+    wanted = code_digest(code)
+    return any(
+        found.co_name == code.co_name and code_digest(found) == wanted
+        for found in _codes_in(compiled)
+    )
+
+
+def _put_into_place(source: str, func: Any) -> str:
+    """Put classes and functions around source, as they are around it in its file.
+
+    They decide which variables are closed over and how private names are written.
+    """
+    code = func.__code__
+    around = func.__qualname__.split(".")[:-1]
+    variables = [name for name in code.co_freevars if name != "__class__"]
+    lines = []
+    if source[:1].isspace() and not around:
+        lines.append("if True:")
+    for index, name in enumerate(around):
+        indent = " " * len(lines)
+        if name == "<locals>":
+            continue
+        is_function = around[index + 1 : index + 2] == ["<locals>"]
+        if not is_function:
+            lines.append(f"{indent}class {name}:")
+            continue
+        parameters = ", ".join(variables)
+        variables = []
+        shown = name if name.isidentifier() else "_"
+        lines.append(f"{indent}def {shown}({parameters}):")
+    return "\n".join((*lines, source))
+
+
+def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant
+            yield from _codes_in(constant)
