@@ -43,7 +43,7 @@ from .store import CacheItemInfo, CacheWarning, MissingItemError, StoreBackendBa
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_ENTRY = re.compile(r"(.*/[0-9a-f]{32,})/([^/]+)")
+_ENTRY = re.compile(r"(.*/[0-9a-f]{32,}(?:-[a-z0-9_]+)?)/([^/]+)")
 _TO_BE_READ = ""
 
 

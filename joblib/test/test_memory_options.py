@@ -90,7 +90,11 @@ def test_each_algorithm_has_entries_of_its_own(memory, tmp_path, name):
     assert RUNS == [1, 1]
 
 
-def test_entries_of_all_algorithms_are_listed_and_evicted(memory):
+@pytest.mark.parametrize("place", ["file system", "remote"])
+def test_entries_of_all_algorithms_are_listed_and_evicted(memory, place):
+    if place == "remote":
+        pytest.importorskip("fsspec")
+        memory = Memory("memory://joblib-options", verbose=0)
     for name in ("md5", "sha1", "sha512"):
         memory.cache(work, hash_name=name)(1)
     assert len(memory.store_backend.get_items()) == 3
