@@ -152,7 +152,8 @@ def remove_functions(root: str, directories: Iterable[str]) -> None:
         try:
             with os.scandir(directory) as found:
                 names = {entry.name for entry in found}
-            if not any(map(ENTRY_NAME.fullmatch, names)):
+            outputs = (os.path.join(directory, name, OUTPUT_FILE) for name in names)
+            if not any(map(os.path.exists, outputs)):
                 for name in names:
                     if name == CODE_FILE or is_temporary(name):
                         os.unlink(os.path.join(directory, name))

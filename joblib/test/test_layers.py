@@ -102,6 +102,7 @@ LAYERS: dict[str, list[str]] = {
         "_caching.entries",
         "_caching.tables",
         "_caching.places",
+        "_caching.commands",
         "_caching.console",
         "_caching.identity",
         "_caching.dependencies",
