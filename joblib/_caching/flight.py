@@ -250,6 +250,7 @@ class Attempt:
         self._look, self._say = _see_nothing, _say_nothing
         for _ in self.pauses():
             break
+        self._end_waiting()
 
     def _join(self) -> Flight:
         """Return the flight of this process to the result; if there is none, a new one."""

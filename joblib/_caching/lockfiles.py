@@ -33,6 +33,7 @@ _OPEN = (
     | getattr(os, "O_BINARY", 0)
 )
 _ATTEMPTS = 20  # to lock a file before it is removed
+_NOTE_START = 1  # the first byte is what is locked: Windows lets nobody read it
 _NOTE_SIZE = 64 * 1024  # bytes, of what is read of a note
 _WINDOWS = os.name == "nt"
 
@@ -88,7 +89,7 @@ class LockFile:
         try:
             # Not cut off first, which some file systems pay for with a wait for the
             # disk: what stands after the line is of an earlier note.
-            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.lseek(descriptor, _NOTE_START, os.SEEK_SET)
             os.write(descriptor, owner.encode())
         except OSError:
             pass  # a full disk, or the file of another user: it is for reading only
@@ -215,11 +216,13 @@ def try_lock(path: str, create: bool = True) -> LockFile | None:
 def read_owner(path: str) -> Owner | None:
     """Tell who holds a lock, as far as that can be read."""
     try:
-        with open(path, "rb") as stream:
-            pid, host, *waits = json.loads(stream.readline(_NOTE_SIZE))
+        with open(path, "rb", buffering=0) as stream:
+            stream.seek(_NOTE_START)
+            line = stream.read(_NOTE_SIZE).partition(b"\n")[0]
+        pid, host, *waits = json.loads(line)
         return Owner(int(pid), str(host), tuple(map(str, waits)))
     except (OSError, ValueError, TypeError):
-        # Not there any more, being written at this moment, or locked (Windows).
+        # Not there any more, or being written at this moment.
         return None
 
 

@@ -530,6 +530,29 @@ def test_call_does_not_wait_but_is_waited_for(memory, waiters):
     assert gate.n_calls == 2
 
 
+def test_call_within_a_computation_waits_for_nothing(memory):
+    gate = use_gate()
+
+    @memory.cache
+    def make(x):
+        GATE()
+        return x
+
+    @memory.cache
+    def outer(x):
+        return make.call(x)[0]
+
+    crowds = [Crowd(make, 1, n=1)]
+    gate.wait_for_call()
+    crowds.append(Crowd(outer, 1, n=1))
+    gate.wait_for_call()
+    owners = {len(owner.waits) for owner in flight._flights.values()}
+    notes = {len(lockfiles.read_owner(path).waits) for path in flight._flights}
+    gate.open.release(2)
+    assert [crowd.end() for crowd in crowds] == [[1], [1]]
+    assert owners == notes == {0}
+
+
 def test_looking_does_not_wait(memory):
     gate = use_gate()
 
@@ -986,7 +1009,7 @@ def test_files_that_change_their_identity(monkeypatch, memory):
 )
 def test_notes_that_cannot_be_read(tmp_path, content):
     path = tmp_path / "lock"
-    path.write_bytes(content)
+    path.write_bytes(b" " + content)
     assert lockfiles.read_owner(str(path)) is None
 
 
