@@ -76,7 +76,7 @@ class Arrived:
 
 
 def _culprit_in(parts: Iterator[Part], main_by_reference: bool) -> str:
-    """Say which part of something can't be pickled, as well as that can be told."""
+    """Say which part of something can't be pickled, if that can be told."""
 
     def fails(obj: Any) -> bool:
         try:
@@ -90,9 +90,10 @@ def _culprit_in(parts: Iterator[Part], main_by_reference: bool) -> str:
     except Exception:  # of an object that cannot even be looked at
         found = None
     if found is None:
-        return "something"
+        return ""
     path, obj = found
-    return f"{path}, of type {type(obj).__module__}.{type(obj).__qualname__},"
+    kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
+    return f": {path}, of type {kind}, can't be pickled"
 
 
 def _no_elements() -> Reducers:
@@ -115,9 +116,9 @@ def deliver(parcel: Arrived) -> bytes:
         return dumps(out, result_reducers(parcel.results), parcel.main_by_reference)
     except Exception as error:
         refusal = pickle.PicklingError(
-            f"Could not pickle a result of {name!r} to send it back from the worker: "
-            f"{_culprit_in(parts_of_results(out), parcel.main_by_reference)} can't be "
-            f"pickled ({type(error).__name__}: {error})."
+            f"Could not pickle a result of {name!r} to send it back from the worker"
+            f"{_culprit_in(parts_of_results(out), parcel.main_by_reference)} "
+            f"({type(error).__name__}: {error})."
         )
         refusal.__cause__ = error
         return dumps(CapturedError(refusal), {})
@@ -160,8 +161,8 @@ class Parcel:
             tasks = getattr(self.batch, "items", ())
             self.error = pickle.PicklingError(
                 "Could not pickle the task to send it to the workers: in a call of "
-                f"{self.name!r} {_culprit_in(parts_of_tasks(tasks), by_reference)} "
-                f"can't be pickled ({type(error).__name__}: {error})."
+                f"{self.name!r}{_culprit_in(parts_of_tasks(tasks), by_reference)} "
+                f"({type(error).__name__}: {error})."
             )
             self.error.__cause__ = error
             raise self.error from error
