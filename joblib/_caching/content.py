@@ -74,7 +74,11 @@ class Content:
         self._watched: list[tuple[types.FunctionType, tuple[Any, ...]]] = []
         self._around: list[int] = []  # ids of what contains what is looked at
         self._with_classes = with_classes
-        self.text = self._describe_callable(value) if opened else self._describe(value)
+        try:
+            self.text = (self._describe_callable if opened else self._describe)(value)
+        except RecursionError:
+            # Like nothing else: computed anew rather than taken for another.
+            self.text = f"endless:{uuid.uuid4()}"
 
     def can_hold(self) -> bool:
         """Tell whether it is worth asking whether this still holds."""
@@ -195,18 +199,41 @@ class Content:
         if kind in (list, set):
             return self._describe_members(value)
         if kind is dict:
-            items = [
-                f"{self._describe(key)}:{self._describe(item)}"
-                for key, item in value.items()
-            ]
-            return f"dict:({','.join(sorted(items))})"
+            return self._describe_items(value)
         if _is_local(kind):
             name = self._describe(kind)
-        for attribute in ("__wrapped__", "__dict__"):
-            inside = getattr(value, attribute, None)
-            if inside is not None:
-                return f"object:{name}:{self._describe(inside)}"
-        return f"object:{name}"
+        return f"object:{name}:{self._describe_state(value)}"
+
+    def _describe_items(self, value: dict[Any, Any]) -> str:
+        items = [
+            f"{self._describe(key)}:{self._describe(item)}"
+            for key, item in value.items()
+        ]
+        return f"dict:({','.join(sorted(items))})"
+
+    def _describe_state(self, value: Any) -> str:
+        """Describe what pickle would take an object apart into, before it failed."""
+        try:
+            reduced = value.__reduce_ex__(2)
+        except Exception:
+            # A lock, an open file; or an object that holds one and says so.
+            attributes = getattr(value, "__dict__", None)
+            return self._describe(attributes) if isinstance(attributes, dict) else ""
+        if isinstance(reduced, str):
+            return reduced
+        maker, arguments, state, members, items = (*reduced, None, None, None)[:5]
+        return ":".join(
+            (
+                getattr(maker, "__qualname__", ""),
+                # The first is the class itself, as a rule.
+                self._describe_all(
+                    *(one for one in arguments if one is not type(value))
+                ),
+                self._describe(state),
+                self._describe_members(list(members or ())),
+                self._describe_items(dict(items or ())),
+            )
+        )
 
     def _hash(self, value: Any) -> str:
         kind = type(value)

@@ -5,6 +5,7 @@ return through the cache with what they return without.
 """
 
 import asyncio
+import collections
 import enum
 import functools
 import gc
@@ -38,6 +39,22 @@ class Scale:
 
     def __call__(self, x):
         return x * self.factor
+
+
+class Guarded(Scale):
+    def __init__(self, factor):
+        super().__init__(factor)
+        self.lock = threading.Lock()
+
+
+class Slotted:
+    __slots__ = ("func",)
+
+    def __init__(self, func):
+        self.func = func
+
+
+Pair = collections.namedtuple("Pair", ["one", "two"])
 
 
 class Disguised(str):
@@ -74,6 +91,7 @@ def close_over(value, how):
         "nested": lambda x: [(lambda: value["factor"] * y)() for y in [x]][0],
         "attribute": lambda x: value.factor * x,
         "method": lambda x: value.multiply(x),
+        "attribute of": lambda x: value.func(x),
         "called": lambda x: value(x),
         "first": lambda x: value[0](x),
         "first item": lambda x: value[0]["factor"] * x,
@@ -150,6 +168,26 @@ ALIKE = {
         close_over(types.SimpleNamespace(multiply=lambda x: x), "method"),
         close_over(types.SimpleNamespace(multiply=lambda x: -x), "method"),
     ],
+    "defaultdict": [
+        close_over(collections.defaultdict(lambda: 0, factor=n), "item") for n in (1, 2)
+    ],
+    "default of a defaultdict": [
+        close_over(collections.defaultdict(lambda: 1), "item"),
+        close_over(collections.defaultdict(lambda: 2), "item"),
+    ],
+    "named tuple": [
+        close_over(Pair(lambda x: x, 0), "first"),
+        close_over(Pair(lambda x: -x, 0), "first"),
+    ],
+    "deque": [
+        close_over(collections.deque([lambda x: x]), "first"),
+        close_over(collections.deque([lambda x: -x]), "first"),
+    ],
+    "slots": [
+        close_over(Slotted(lambda x: x), "attribute of"),
+        close_over(Slotted(lambda x: -x), "attribute of"),
+    ],
+    "object that holds a lock": [close_over(Guarded(n), "method") for n in (1, 2)],
     "local class": [
         (lambda cls: lambda x: cls.value * x)(make_local_class(n)) for n in (1, 2)
     ],
@@ -412,6 +450,19 @@ def test_a_function_that_refers_to_itself_can_go(memory):
     reference = define()
     gc.collect()
     assert reference() is None
+
+
+def test_a_structure_without_a_bottom_is_computed_anew(memory):
+    deep, calls = (lambda x: x,), []
+    for _ in range(100_000):
+        deep = [deep]
+
+    def work(x):
+        calls.append(x)
+        return len(deep) * x
+
+    assert [memory.cache(work)(3), memory.cache(work)(3)] == [3, 3]
+    assert calls == [3, 3]
 
 
 def test_a_structure_that_holds_itself(memory):
