@@ -9,6 +9,84 @@ from typing import Any
 
 _MULTI_FRAME_READ = 1 << 17
 
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_SKIPPED_MAGIC = 0x184D2A50  # and the 15 numbers behind it
+_RUN_BLOCK = 1  # a block of one byte repeated
+# Of the frame header's first byte: sizes of what follows it.
+_WINDOW_BYTES = (1, 0)
+_DICTIONARY_BYTES = (0, 1, 2, 4)
+_CONTENT_SIZE_BYTES = (0, 2, 4, 8)
+_CHECKSUM_BYTES = (0, 4)
+
+
+class _WatchedSource:
+    """A compressed file that knows whether it ended at the end of a frame.
+
+    The package's reader takes a frame without its end for one that has ended. The
+    layout of frames is that of RFC 8878: a header, blocks with their sizes before
+    them, a checksum.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._to_skip = 0
+        self._head = b""
+        # What a header is for, and how many bytes of it are needed to go on.
+        self._part = self._frame_begins
+        self._needed = 5
+        self._after_blocks = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a frame could begin here."""
+        at_begin = self._part == self._frame_begins
+        return at_begin and not self._head and not self._to_skip
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes of the file."""
+        data: bytes = self._raw.read(size)
+        position = 0
+        while position < len(data):
+            if self._to_skip:
+                step = min(self._to_skip, len(data) - position)
+                self._to_skip -= step
+            else:
+                step = min(self._needed - len(self._head), len(data) - position)
+                self._head += data[position : position + step]
+                if len(self._head) == self._needed:
+                    head, self._head = self._head, b""
+                    self._part(head)
+            position += step
+        return data
+
+    def _expect(self, part: Any, needed: int) -> None:
+        self._part, self._needed = part, needed
+
+    def _frame_begins(self, head: bytes) -> None:
+        if head[:4] != _MAGIC:
+            skipped = int.from_bytes(head[:4], "little") & ~15 == _SKIPPED_MAGIC
+            if skipped and len(head) == 5:
+                self._head = head
+                self._needed = 8
+            elif skipped:
+                self._to_skip = int.from_bytes(head[4:], "little")
+                self._expect(self._frame_begins, 5)
+            return  # anything else is for the decoder to refuse
+        flags = head[4]
+        single = flags >> 5 & 1
+        size = _CONTENT_SIZE_BYTES[flags >> 6] or single
+        self._to_skip = _WINDOW_BYTES[single] + _DICTIONARY_BYTES[flags & 3] + size
+        self._after_blocks = _CHECKSUM_BYTES[flags >> 2 & 1]
+        self._expect(self._block_begins, 3)
+
+    def _block_begins(self, head: bytes) -> None:
+        header = int.from_bytes(head, "little")
+        is_last, kind = header & 1, header >> 1 & 3
+        self._to_skip = 1 if kind == _RUN_BLOCK else header >> 3
+        if is_last:
+            self._to_skip += self._after_blocks
+            self._expect(self._frame_begins, 5)
+
 
 class _PackageZstdFile(io.BufferedIOBase):
     """The file class over the package ``zstandard``.
@@ -41,8 +119,9 @@ class _PackageZstdFile(io.BufferedIOBase):
             self._stream = encoder.stream_writer(self._raw, closefd=False)
         else:
             decoder = zstandard.ZstdDecompressor()
+            self._source = _WatchedSource(self._raw)
             self._stream = decoder.stream_reader(
-                self._raw, read_across_frames=True, closefd=False
+                self._source, read_across_frames=True, closefd=False
             )
 
     def close(self) -> None:
@@ -74,6 +153,10 @@ class _PackageZstdFile(io.BufferedIOBase):
         """Whether `seek` works: when reading from a file that can itself seek."""
         return self.readable() and bool(self._raw.seekable())
 
+    def _check_end(self, at_end: bool) -> None:
+        if at_end and not self._source.is_complete:
+            raise EOFError("Compressed file ended before the end of its last frame")
+
     def read(self, size: int | None = -1) -> bytes:
         """Return up to `size` decoded bytes; all that are left when it is negative."""
         stream = self._used_as("rb")
@@ -81,6 +164,8 @@ class _PackageZstdFile(io.BufferedIOBase):
             data = b"".join(iter(lambda: stream.read(_MULTI_FRAME_READ), b""))
         else:
             data = stream.read(size)
+        if not data or size is None or size < 0:
+            self._check_end(size != 0)
         self._position += len(data)
         return bytes(data)
 
@@ -92,6 +177,7 @@ class _PackageZstdFile(io.BufferedIOBase):
         while done < len(view):
             got = stream.readinto(view[done:])
             if not got:
+                self._check_end(True)
                 break
             done += got
         self._position += done

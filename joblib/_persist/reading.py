@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 from .failures import explain_load_failure
 from .opening import opened_for_load, warn_of_old_file
+from .sizes import bytes_left
+
+
+def _check_end(source: Any, file: Any, is_whole: bool) -> None:
+    """Let the decompressor see the end of its stream, and check it.
+
+    Behind an object in an open file there may be anything, but where there is
+    nothing the compressed stream must have ended.
+    """
+    if is_whole:
+        source.read(1)
+        return
+    if bytes_left(file) is None and type(file) is not io.BytesIO:
+        return  # a pipe or a socket: there may be nothing more to read, or not yet
+    try:
+        source.read(1)
+    except EOFError:
+        raise
+    except Exception:
+        pass
 
 
 def read_object(
@@ -40,9 +61,8 @@ def read_object(
         unpickler = make_unpickler(name, source, mode)
         try:
             obj = unpickler.load()
-            if is_whole and source is not file:
-                # Let the decompressor see the end of its stream, and check it.
-                source.read(1)
+            if source is not file:
+                _check_end(source, file, is_whole)
         except Exception as exc:
             failure = explain_load_failure(exc, name or f"the file object {file!r}")
             if failure is exc:
