@@ -192,10 +192,7 @@ class MemorizedFunc(CallSteps):
         call_id = self._identify(args, kwargs).id
         if not self._store.contains_item(call_id):
             return False
-        current = ownership.is_current(
-            self.func, self._store, self.func_id
-        ) or ownership.matches_stored(self._store, self.func_id, self.func_code_info)
-        return current and self._is_accepted(call_id)
+        return self._may_store() and self._is_accepted(call_id)
 
     def clear(self, warn: bool = True) -> None:
         """Remove all results of the function.

@@ -112,9 +112,9 @@ class CallSteps(Logger):
         )
 
     def _may_store(self) -> bool:
-        """Tell whether the place is still this code's, now that a result is there.
+        """Tell whether the place is this code's; change nothing.
 
-        A process with newer code may have taken it over meanwhile.
+        A process with newer code may have taken it over while the function ran.
         """
         if ownership.is_current(self.func, self._store, self.func_id):
             return True

@@ -13,6 +13,7 @@ import pytest
 
 from joblib import Memory, hash
 from joblib.func_inspect import filter_args
+from joblib.memory import MemorizedFunc
 
 RUNS = []
 
@@ -563,3 +564,22 @@ def test_the_argument_that_cannot_be_hashed_is_named(memory, args, kwargs, name)
     with pytest.raises(pickle.PicklingError, match=expected):
         memory.cache(work)(*args, **kwargs)
     assert RUNS == []
+
+
+# ----------------------------------------------------------------------- subclasses
+class ByLength(MemorizedFunc):
+    """Tells calls apart in a way of its own."""
+
+    def _get_args_id(self, *args, **kwargs):
+        return f"{len(args):032x}"
+
+    def _check_previous_func_code(self, stacklevel=2):
+        return True
+
+
+def test_a_subclass_with_keys_and_a_notion_of_code_of_its_own(tmp_path):
+    cached = ByLength(work, str(tmp_path), "local", ["y"], None, False, 0)
+    assert [cached(1), cached(2), cached(1, 2)] == [1, 1, 1]
+    assert cached.check_call_in_cache(5)
+    assert not cached.check_call_in_cache(5, 6, 7)
+    assert RUNS == [1, 1]
