@@ -1,4 +1,4 @@
-"""Helpers for tests: pytest's under short names, subprocesses, the backend contract."""
+"""Helpers for tests: pytest's under short names, subprocesses, contracts, attacks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._testing.backend_contract import backend_checks, check_backend
+from ._testing.hostile import HostilePickle, hostile_pickles
+from ._testing.trust_check import check_trusted
 
 if TYPE_CHECKING:
     import pytest
@@ -25,11 +27,14 @@ if TYPE_CHECKING:
     xfail = pytest.mark.xfail
 
 __all__ = [
+    "HostilePickle",
     "SkipTest",
     "backend_checks",
     "check_backend",
     "check_subprocess_call",
+    "check_trusted",
     "fixture",
+    "hostile_pickles",
     "param",
     "parametrize",
     "raises",

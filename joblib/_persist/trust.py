@@ -81,7 +81,11 @@ def _find(module_name: str, path: str) -> Any:
     """Import a module that is trusted, and return what it has under a path."""
     module = importlib.import_module(module_name)
     first, _, rest = path.partition(".")
-    found = getattr(module, first)
+    try:
+        found = getattr(module, first)
+    except AttributeError:
+        # Of the file, not of the module: it may be of another version.
+        raise AttributeError(f"{module_name} has no {first!r}") from None
     for part in rest.split(".") if rest else ():
         if not isinstance(found, type):
             return None

@@ -8,6 +8,7 @@ public constructor, and nothing but fresh arrays is given a state.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -157,10 +158,9 @@ def dtype_with_state(base: Any, state: Any) -> Any:
     if base.kind in "mM" and type(metadata) is tuple and len(metadata) == 2:
         metadata, unit = metadata
         made = _moment(base, unit)
-    if made is base and order in ("<", ">") and made.names is None:
-        made = made.newbyteorder(order)
-    elif base.kind in "mM" and order in ("<", ">"):
-        made = made.newbyteorder(order)
+    if order in ("<", ">") and (made is base or base.kind in "mM"):
+        is_native = order == ("<" if sys.byteorder == "little" else ">")
+        made = made.newbyteorder("=" if is_native else order)
     if type(metadata) is dict and metadata:
         made = np.dtype(made, metadata=metadata)
     return made

@@ -333,7 +333,7 @@ class ListedUnpickler(_Unpickler):  # type: ignore[misc]
 
     def _container(self, obj: Any) -> bool:
         """Whether items may be put into an object; False if they are to be dropped."""
-        if is_inert(obj) or self._refused:
+        if is_inert(obj) or (self._refused and type(obj) not in (list, dict)):
             return False
         if type(obj) in _CONTAINERS:
             sound = id(obj) not in self._foreign
@@ -382,7 +382,9 @@ class ListedUnpickler(_Unpickler):  # type: ignore[misc]
         obj = self.stack[-1]
         if self._container(obj):
             for key, value in zip(items[::2], items[1::2], strict=True):
-                obj[key] = value
+                # Once nothing is called any more, hashing other keys may fail.
+                if not self._refused or type(key) is str:
+                    obj[key] = value
 
     def load_setitem(self) -> None:
         """Set one item; for SETITEM."""

@@ -54,6 +54,7 @@ LAYERS: dict[str, list[str]] = {
         "_persist.guarded",
         "_persist.arguments",
         "_persist.opening",
+        "_persist.leftovers",
         "_persist.atomic",
         "_persist.parallel_read",
         "_persist.array_io",
@@ -190,7 +191,14 @@ LAYERS: dict[str, list[str]] = {
         "_engine.report",
         "_engine.launch",
     ],
-    "7 loop": ["parallel", "_testing.tasks", "_testing.backend_contract", "testing"],
+    "7 loop": [
+        "parallel",
+        "_testing.tasks",
+        "_testing.backend_contract",
+        "_testing.hostile",
+        "_testing.trust_check",
+        "testing",
+    ],
     "8 front": ["_distributed_alias", "", "__main__"],
 }
 
