@@ -7,7 +7,7 @@
       -> what remains into the ledger
 
 A store is so listed once for each tenth of its size that is written, by one process at
-a time; the others go on, and who lists looks again afterwards.
+a time. The others go on until the size is reached, and then wait until there is room.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import functools
 import math
 import os
 import threading
+import time
 import warnings
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _KEPT = 0.9  # part of max_size that stays when something must go
-_ROUNDS = 10
+# Seconds: for another process to make room, and between two looks whether it has.
+_LONGEST_WAIT = 10.0
+_SHORTEST_PAUSE = 0.002
+_LONGEST_PAUSE = 0.05
 _TURN = "turn-sizes"
 
 # Kind and location of a store -> its ledger, to be used under the lock beside it.
@@ -131,22 +135,26 @@ def _make_room(
     lock, ledger = _ledger_of(store, place, limit)
     with lock:
         total = None if size is None else ledger.add(size)
-    for _ in range(_ROUNDS):
-        if total is not None and total <= limit:
-            return
-        with _turn(place) as mine, lock:
-            if not mine:
-                return  # whose turn it is looks again when that is over
-            latest = ledger.total()
-            if total is None or latest is None or latest > limit:
-                # Else somebody else has just done it.
-                goal = limit if total is None else int(limit * _KEPT)
-                shrink = functools.partial(_shrink, store, call_id, limit, goal)
-                total = ledger.count(shrink)
-                if total > limit:
-                    return  # what is left cannot go
+    deadline = time.monotonic() + _LONGEST_WAIT
+    pause = _SHORTEST_PAUSE
+    while total is None or total > limit:
+        with _turn(place) as mine:
+            if mine:
+                with lock:
+                    latest = ledger.total()
+                    if total is None or latest is None or latest > limit:
+                        # Else somebody else has just done it.
+                        goal = limit if total is None else int(limit * _KEPT)
+                        shrink = functools.partial(_shrink, store, call_id, limit, goal)
+                        if ledger.count(shrink) > limit:
+                            return  # what is left cannot go
+        if not mine:
+            if total is None or time.monotonic() > deadline:
+                return  # somebody is counting; or very slow, or stopped
+            # Without waiting, many who write would be faster than one who removes.
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         with lock:
-            # With what those added who were refused the turn meanwhile.
             total = ledger.total() or 0
 
 
