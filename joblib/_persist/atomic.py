@@ -2,32 +2,36 @@
 
 The new content goes to a file without a name in the same directory (Linux), which
 vanishes with the process however that ends; elsewhere to one with a temporary name.
-Only when all of it is written does it take the path's place.
+Only when all of it is written does it take the path's place. To replace a file it
+needs a name for a moment; what a process that is killed in that moment leaves there
+goes with the next write to the same path.
+
+Nothing is forced to the disk, which would take longer than all the rest: after a
+power cut the path may show the old file, the new, or on some file systems an empty
+one, which `load` refuses.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from ..backports import concurrency_safe_rename
+from . import leftovers
 
 # Small writes are gathered; arrays larger than this are handed on as they are.
 _BUFFER_BYTES = 1 << 18
 _NEW_FILE_MODE = 0o666  # less the umask, as for open()
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DESCRIPTORS = "/proc/self/fd"
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", -1)}
 # To free a replaced file of this size takes about as long as to start a thread for it.
 _LARGE_BYTES = 1 << 23
-
-
-def _temporary_name(directory: str) -> str:
-    return os.path.join(directory, f".joblib-{secrets.token_hex(8)}.tmp")
 
 
 def _open_nameless(directory: str) -> int | None:
@@ -40,14 +44,28 @@ def _open_nameless(directory: str) -> int | None:
         return None  # not on this file system, or not in this directory
 
 
-def _open_beside(directory: str) -> tuple[int, str | None] | None:
-    """Open a new file in a directory; its descriptor, and its name if it has one."""
-    descriptor = _open_nameless(directory)
+def _open_named(name: str) -> int:
+    """Open a new file that nobody takes for one whose writer is dead."""
+    descriptor = os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _NEW_FILE_MODE)
+    if leftovers.fcntl is None:
+        return descriptor
+    held = leftovers.hold(descriptor) is not False
+    if not held or not leftovers.is_named(descriptor, name):
+        # Someone took it so in the moment before.
+        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise FileExistsError(name)
+    return descriptor
+
+
+def _open_beside(target: str) -> tuple[int, str | None] | None:
+    """Open a new file beside `target`; its descriptor, and its name if it has one."""
+    descriptor = _open_nameless(os.path.dirname(target))
     if descriptor is not None:
         return descriptor, None
-    name = _temporary_name(directory)
     try:
-        return os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _NEW_FILE_MODE), name
+        return leftovers.with_temporary_name(target, _open_named)
     except OSError:
         return None
 
@@ -81,8 +99,11 @@ def _publish_nameless(descriptor: int, target: str, exists: bool) -> None:
             return
         except FileExistsError:
             pass  # someone was quicker: replace theirs
-    name = _temporary_name(os.path.dirname(target))
-    _name_it(descriptor, name)
+    if leftovers.fcntl is not None:
+        leftovers.hold(descriptor)
+    _, name = leftovers.with_temporary_name(
+        target, lambda name: _name_it(descriptor, name)
+    )
     try:
         os.replace(name, target)
     except BaseException:
@@ -121,6 +142,17 @@ def _held(path: str, size: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _named_in_errors(path: str) -> Iterator[None]:
+    """Tell of which file it is that the disk has no room for."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _NO_ROOM and exc.filename is None:
+            exc.filename = path
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path: str) -> Iterator[Any]:
     """Open a binary file that becomes `path` once the block ends without an error.
 
@@ -144,18 +176,24 @@ def replacing(path: str) -> Iterator[Any]:
         As `open` raises it, and when the disk is full. `path` is then unchanged.
     """
     target = os.path.realpath(path)
+    old, regular = None, True
     try:
         old = os.stat(target)
+        regular = stat.S_ISREG(old.st_mode)
+    except FileNotFoundError:
+        pass
     except OSError:
-        old = None
-    regular = old is None or stat.S_ISREG(old.st_mode)
+        regular = False  # links in a loop, and what else open() will say
     if not path or not regular or path.endswith(os.sep):
         # Devices and the like: open() either works or raises the error that fits.
         with open(path, "wb", buffering=_BUFFER_BYTES) as file:
             yield file
         return
-    with _held(path, old.st_size) if old is not None else contextlib.nullcontext():
-        beside = _open_beside(os.path.dirname(target))
+    with (
+        _named_in_errors(path),
+        _held(path, old.st_size) if old is not None else contextlib.nullcontext(),
+    ):
+        beside = _open_beside(target)
         if beside is None:  # the directory takes no new file
             with open(path, "wb", buffering=_BUFFER_BYTES) as file:
                 yield file
@@ -169,6 +207,9 @@ def replacing(path: str) -> Iterator[Any]:
                 file.flush()
                 if name is None:
                     _publish_nameless(descriptor, target, old is not None)
+                elif os.name == "posix":  # as long as the file is known as ours
+                    concurrency_safe_rename(name, target)
+                    name = None
             if name is not None:
                 concurrency_safe_rename(name, target)
                 name = None
