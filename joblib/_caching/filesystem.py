@@ -24,7 +24,7 @@ from .scanning import (
     walk,
 )
 from .store import CacheItemInfo, MissingItemError, StoreBackendBase
-from .usage import Uses, note_use, read_uses, write_notes
+from .usage import Uses, note_use, note_write, read_uses, write_notes
 from .writing import unique_suffix
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
         """
         stored = super().dump_item(call_id, item, verbose)
         if stored:
-            # More exactly than by the clock of the file system.
-            note_use(self.location or os.curdir, self._path(call_id, OUTPUT_FILE), 0)
+            note_write(self.location or os.curdir, self._path(call_id, OUTPUT_FILE))
         return stored
 
     def note_item_use(self, call_id: Sequence[str]) -> None:

@@ -32,13 +32,14 @@ USAGE_DIRECTORY = ".usage"
 _JOURNAL = "hits"
 _TURN = "turn-hits"
 _INTERVAL = 1.0  # seconds between two writes
+_TICK = 0.02  # seconds
 _MOST_NOTES = 2_000  # entries, in memory
 _LARGE_JOURNAL = 4 * 1024**2  # bytes
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 # File -> number of loads, time of the last use (seconds since the epoch), store.
 _notes: dict[str, tuple[int, float, str]] = {}
-_written = _due = 0.0
+_written = _due = _last_load = 0.0
 _writing = threading.Lock()
 
 
@@ -61,8 +62,8 @@ class Uses:
         self.last = 0.0
 
 
-def note_use(location: str, filename: str, hits: int = 1) -> None:
-    """Note that a result was just used.
+def note_use(location: str, filename: str) -> None:
+    """Note that a result was just loaded.
 
     Parameters
     ----------
@@ -70,15 +71,33 @@ def note_use(location: str, filename: str, hits: int = 1) -> None:
         Root of the store.
     filename : str
         The file with the result.
-    hits : int, default=1
-        How often it was loaded; 0 when it was written.
     """
-    now = time.time()
+    global _last_load
+    _last_load = now = time.time()
     known = _notes.get(filename)
     # Two threads may lose a count here: a lock would cost as much as all the rest.
-    _notes[filename] = (hits if known is None else known[0] + hits), now, location
+    _notes[filename] = (1 if known is None else known[0] + 1), now, location
     if now >= _due or now < _written or len(_notes) > _MOST_NOTES:
         write_notes(wait=False)
+
+
+def note_write(location: str, filename: str) -> None:
+    """Note that a result was just written, where the file system may not tell.
+
+    The clock of a file system is some milliseconds late: what was written just after
+    a load would seem to have been used before it.
+
+    Parameters
+    ----------
+    location : str
+        Root of the store.
+    filename : str
+        The file with the result.
+    """
+    now = time.time()
+    if now - _last_load < _TICK and len(_notes) < _MOST_NOTES:
+        known = _notes.get(filename)
+        _notes[filename] = (0 if known is None else known[0]), now, location
 
 
 def write_notes(wait: bool = True) -> None:
@@ -97,17 +116,9 @@ def write_notes(wait: bool = True) -> None:
     try:
         notes, _notes = _notes, {}
         lines: dict[str, list[str]] = {}
-        known = list(notes.items())
-        # The file system knows when results were written; it is exact enough but for
-        # telling what was written just after a load from what was loaded.
-        first = min((last for _, (hits, last, _) in known if hits), default=None)
-        if first is None:
-            return
         _written = time.time()
         _due = _written + _INTERVAL
-        for filename, (hits, last, location) in known:
-            if last < first:
-                continue
+        for filename, (hits, last, location) in list(notes.items()):
             shown = _show(filename, last)
             entry = os.path.dirname(filename)[len(location) + 1 :]
             if shown is None or (shown and not hits) or "\n" in entry:

@@ -397,3 +397,28 @@ def test_threads_keep_to_it_together(tmp_path):
     cached(1000)
     assert taken(memory) <= 20_000
     assert os.path.isdir(tmp_path / "joblib" / USAGE_DIRECTORY)
+
+
+def test_who_stores_waits_for_room_and_not_for_ever(tmp_path, monkeypatch):
+    memory = Memory(tmp_path, verbose=0, max_size=10_000)
+    cached = memory.cache(make_bytes)
+    for x in range(5):
+        cached(x)
+    pauses = []
+    monkeypatch.setattr(budget.time, "sleep", pauses.append)
+    path = os.path.join(memory.store_backend.location, USAGE_DIRECTORY, "turn-sizes")
+    with turn(path):
+        for x in range(5, 8):
+            cached(x)
+        assert not pauses, "there was room"
+        now = [0.0]
+        monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(
+            budget.time, "sleep", lambda s: now.__setitem__(0, now[0] + s)
+        )
+        for x in range(8, 11):
+            cached(x)
+        assert now[0] >= budget._LONGEST_WAIT
+    assert taken(memory) > 10_000
+    cached(11)
+    assert taken(memory) <= 10_000
