@@ -62,7 +62,9 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def is_excluded(cls: type) -> bool:
     """Whether a type is dangerous enough that no pattern covers it."""
-    return f"{cls.__module__}.{cls.__qualname__}" in _NEVER_BY_PATTERN
+    full = f"{cls.__module__}.{cls.__qualname__}"
+    # Ours, between processes, unpack pickles that they hold.
+    return full in _NEVER_BY_PATTERN or full.startswith(("joblib._", "joblib.exter"))
 
 
 def is_scipy_of_estimators(module: str, name: str) -> bool:
@@ -148,7 +150,8 @@ def check_state(obj: Any, state: Any) -> None:
         for value in vars(stats).values()
         if type(value) is type(obj) and hasattr(value, "_parse_arg_template")
     ]
-    if type(state) is not dict or state.get("_parse_arg_template") not in sources:
+    source = state.get("_parse_arg_template") if type(state) is dict else None
+    if type(source) is not str or source not in sources:
         raise CorruptFileError("a distribution with source code that is not scipy's")
     for key in state:
         if type(key) is not str or callable(getattr(type(obj), key, None)):

@@ -119,6 +119,8 @@ class ListedUnpickler(_Unpickler):  # type: ignore[misc]
         self._found: dict[tuple[str, str], Any] = {}
         # By id, what may be called or made; both hold on to the objects.
         self._grants: dict[int, Grant] = {id(time_zone): TIME_ZONE}
+        # Names whose objects a file may call, but not have.
+        self._uncalled: set[str] = set()
         # By id: objects made by this file, and whether they wait for a state.
         self._made: dict[int, Any] = {}
         self._stateless: set[int] = set()
@@ -140,6 +142,7 @@ class ListedUnpickler(_Unpickler):  # type: ignore[misc]
                 raise UntrustedTypeError(self._refused) from exc
             raise
         self.has_ended = True
+        self._refused |= self._uncalled
         if self._refused:
             raise UntrustedTypeError(self._refused)
         return obj
@@ -158,6 +161,8 @@ class ListedUnpickler(_Unpickler):  # type: ignore[misc]
             value = self.refuse(f"{module}.{name}")
         else:
             value = grant.value
+            if grant.rule.value is not None:
+                self._uncalled.add(grant.name)
             known = self._grants.get(id(value))
             if known is None or known.rule.call is None:
                 self._grants[id(value)] = grant
@@ -208,6 +213,7 @@ class ListedUnpickler(_Unpickler):  # type: ignore[misc]
             return self.refuse(grant.name)
         if type(args) is not tuple:
             raise CorruptFileError("a call without a tuple of arguments")
+        self._uncalled.discard(grant.name)
         obj = grant.rule.call(self, *args)
         references = sys.getrefcount(obj)
         self._keep(obj, references)
