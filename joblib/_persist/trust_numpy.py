@@ -8,6 +8,7 @@ public constructor, and nothing but fresh arrays is given a state.
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -246,6 +247,11 @@ def check_array_state(array: Any, state: Any) -> None:
         raise CorruptFileError("an array without a shape or a dtype")
     if type(data) not in ((list,) if dtype.hasobject else (bytes, str, list)):
         raise CorruptFileError("an array with data of another kind than its dtype")
+    if dtype.subdtype is not None:
+        raise CorruptFileError("an array of arrays")
+    # numpy reads on behind the end of a list that is too short.
+    if type(data) is list and len(data) != math.prod(shape):
+        raise CorruptFileError("an array of another size than its list of objects")
 
 
 def _bit_generator(context: Context, kind: Any = "MT19937") -> Any:

@@ -441,3 +441,9 @@ def test_frames_of_pandas(protocol):
     pd.testing.assert_frame_equal(found, frame)
     with pytest.raises(UntrustedTypeError, match="pandas"):
         roundtrip(frame, "sklearn.*", protocol=protocol)
+
+
+def test_an_array_of_objects_with_too_few_of_them():
+    content = pickle.dumps(np.array([None] * 5), 2).replace(b"K\x05\x85", b"K\x7f\x85")
+    with pytest.raises(CorruptFileError, match="list of objects"):
+        joblib.load(io.BytesIO(content), trusted=[])
