@@ -13,7 +13,7 @@ import pickle
 
 from ._persist import arguments, array_io
 from ._persist.abbreviation import around_the_shape
-from ._persist.dtype_check import check_dtype
+from ._persist.dtype_check import check_dtype, set_state
 from ._persist.failures import (
     CorruptFileError,
     TruncatedFileError,
@@ -257,8 +257,8 @@ class NumpyUnpickler(Unpickler):
 
     def load_build(self):
         """Set an object's state; called for pickle's opcode BUILD."""
-        super().load_build()
-        built = self.stack[-1]
+        state = self.stack.pop()
+        built = set_state(self.stack[-1], state)
         if isinstance(built, _DESCRIPTIONS):
             self.stack[-1] = self._take_array(built)
 

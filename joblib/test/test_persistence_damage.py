@@ -13,7 +13,11 @@ import sys
 import pytest
 
 import joblib
-from joblib.numpy_pickle import CorruptFileError, TruncatedFileError
+from joblib.numpy_pickle import (
+    CorruptFileError,
+    NumpyUnpickler,
+    TruncatedFileError,
+)
 from joblib.test.persistence_objects import alike, everything
 
 np = pytest.importorskip("numpy")
@@ -334,3 +338,16 @@ def test_errors_can_be_caught_as_those_of_pickle():
     assert issubclass(TruncatedFileError, ValueError)
     assert issubclass(CorruptFileError, pickle.UnpicklingError)
     assert issubclass(CorruptFileError, ValueError)
+
+
+def test_unpicklers_of_other_projects_look_at_states_too(tmp_path):
+    class Theirs(NumpyUnpickler):
+        pass
+
+    class Damaged:
+        def __reduce__(self):
+            return np.dtype, ("f4", False, True), STATES[0]
+
+    file = io.BytesIO(pickle.dumps(Damaged()))
+    with pytest.raises(CorruptFileError, match="cannot have the state"):
+        Theirs("", file, True).load()
