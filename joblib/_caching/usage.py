@@ -139,6 +139,8 @@ def _show(filename: str, last: float) -> bool | None:
         return None
     if stat.st_ctime > last or stat.st_atime >= last:
         return True  # written, used or given another time since
+    if stat.st_ctime > last - _TICK and stat.st_atime < stat.st_ctime - 60:
+        return True  # given an old time, which the clock of files says was just before
     try:
         os.utime(filename, ns=(int(last * 1e9), stat.st_mtime_ns))
     except OSError as error:
