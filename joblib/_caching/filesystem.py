@@ -8,6 +8,7 @@ import pickle
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .._persist.shortcuts import plain_pickle
 from ..backports import concurrency_safe_rename
 from ..disk import delete_folder, mkdirp
 from . import ram
@@ -161,6 +162,24 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
     def note_item_use(self, call_id: Sequence[str]) -> None:
         """Note that a result was used though it was not loaded: it is not to go."""
         note_use(self.location or os.curdir, self._path(call_id, OUTPUT_FILE))
+
+    def _write_output(self, item: Any, filename: str) -> int:
+        if self.compress or self._open_item is not open:
+            return super()._write_output(item, filename)
+        from .. import numpy_pickle
+
+        # What is small and holds no array goes out in one write, as it comes in.
+        parts = plain_pickle(item, pickle.DEFAULT_PROTOCOL)
+        if parts is not None and sum(map(len, parts)) <= _SMALL:
+            content = b"".join(parts)
+            self._write_bytes(content, filename)
+            return len(content)
+        with open(filename, "wb") as stream:
+            if parts is None:
+                numpy_pickle.NumpyPickler(stream).dump(item)
+            else:
+                stream.writelines(parts)
+            return stream.tell()
 
     def _write_bytes(self, content: bytes, filename: str) -> None:
         if self._open_item is not open or len(content) > _SMALL:

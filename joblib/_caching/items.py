@@ -19,7 +19,7 @@ from . import ram
 from .callers import user_stacklevel
 from .limits import StoreLimits
 from .store import CacheItemInfo, CacheWarning, MissingItemError
-from .writing import concurrency_safe_write
+from .writing import concurrency_safe_write, discard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -154,15 +154,12 @@ class StoreBackendMixin(StoreLimits):
         FutureWarning
             When it is no object that can be pickled.
         """
-        from .. import numpy_pickle
-
         directory = self._path(call_id)
 
         def write(item: Any, filename: str) -> None:
-            with self._open_item(filename, "wb") as stream:
-                numpy_pickle.dump(item, stream, compress=self.compress)
-                if self.max_size is not None:
-                    self._note_size(directory, stream.tell())
+            size = self._write_output(item, filename)
+            if self.max_size is not None:
+                self._note_size(directory, size)
 
         if verbose > 10:
             print(f"Persisting in {directory}")
@@ -181,6 +178,14 @@ class StoreBackendMixin(StoreLimits):
             self._warn_not_stored(directory, error)
             return False
         return True
+
+    def _write_output(self, item: Any, filename: str) -> int:
+        """Write a result to a new file; return the number of its bytes."""
+        from .. import numpy_pickle
+
+        with self._open_item(filename, "wb") as stream:
+            numpy_pickle.dump(item, stream, compress=self.compress)
+            return int(stream.tell())
 
     def _warn_not_stored(self, directory: str, error: Exception) -> None:
         warnings.warn(
@@ -220,7 +225,18 @@ class StoreBackendMixin(StoreLimits):
     ) -> None:
         """Write an object to a file that readers find complete, or as it was."""
         temporary = concurrency_safe_write(to_write, filename, write_func)
-        self._move_item(temporary, filename)
+        try:
+            try:
+                self._move_item(temporary, filename)
+            except OSError:
+                if not os.path.isdir(filename):
+                    raise
+                # Nothing of ours: a directory cannot be replaced by a file.
+                self.clear_location(filename)
+                self._move_item(temporary, filename)
+        except BaseException:
+            discard(temporary)
+            raise
 
     def contains_item(self, call_id: Sequence[str]) -> bool:
         """Tell whether there is a result for a call."""
