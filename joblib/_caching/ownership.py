@@ -21,6 +21,7 @@ anything else                                results go, the present code is wri
 from __future__ import annotations
 
 import ast
+import errno
 import textwrap
 import tokenize
 import warnings
@@ -146,7 +147,12 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
     """
     code, source_file, first_line = code_info
     stamp = store._code_stamp((func_id,))
-    stored = _read(store, func_id)
+    try:
+        stored = _read_stored(store, func_id)
+    except OSError as error:
+        # It may be there and of other code: results are neither taken over nor lost.
+        _warn_not_claimed(func_id, store, error, "read")
+        return False
     if stored is None:
         write_code(func, store, func_id, code_info)
         return False
@@ -154,16 +160,17 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
     if stored_code == code:
         _remember(func, store, func_id, stamp)
         return True
-    if not stored.startswith(FIRST_LINE_TEXT):
+    keep = _same_code(stored_code, code_info) or has_code_in_key(func)
+    if not _is_damaged(stored, stored_code, code):
+        _warn_of_collision(func, code_info, stored_code, stored_line)
+    elif not keep:
         warnings.warn(
             f"The code that belongs to the cache entries of {func_id} in "
             f"{store.location} is damaged; they are removed.",
             CacheWarning,
             stacklevel=user_stacklevel(),
         )
-    else:
-        _warn_of_collision(func, code_info, stored_code, stored_line)
-    if _same_code(stored_code, code_info) or has_code_in_key(func):
+    if keep:
         return write_code(func, store, func_id, code_info)
     try:
         store.clear_path([func_id])
@@ -221,9 +228,32 @@ def extract_first_line(func_code: str) -> tuple[str, int]:
 
 def _read(store: Store, func_id: str) -> str | None:
     try:
-        return store.get_cached_func_code([func_id])
-    except (OSError, KeyError):
+        return _read_stored(store, func_id)
+    except OSError:
         return None
+
+
+def _read_stored(store: Store, func_id: str) -> str | None:
+    """Read stored code: None where there is none, an OSError where none can tell."""
+    try:
+        return store.get_cached_func_code([func_id])
+    except (FileNotFoundError, NotADirectoryError, KeyError):
+        return None
+    except IsADirectoryError:
+        return ""  # damage, too
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+
+
+def _is_damaged(stored: str, stored_code: str, code: str) -> bool:
+    """Tell whether stored code was cut, or overwritten, rather than edited."""
+    if not stored.startswith(FIRST_LINE_TEXT):
+        return True
+    # The source of a function ends with the end of a line.
+    cut = not stored_code.endswith("\n") and code.endswith("\n")
+    return cut and code.startswith(stored_code)
 
 
 def _remember(func: Any, store: Store, func_id: str, stamp: object) -> None:
@@ -310,9 +340,11 @@ def _stands_in_file(source_file: str, code: str, first_line: int) -> bool:
     )
 
 
-def _warn_not_claimed(func_id: str, store: Store, error: OSError) -> None:
+def _warn_not_claimed(
+    func_id: str, store: Store, error: OSError, what: str = "write"
+) -> None:
     warnings.warn(
-        f"Unable to write the code of {func_id} to the cache in {store.location}: "
+        f"Unable to {what} the code of {func_id} to the cache in {store.location}: "
         f"{error}. Its results are computed and returned, but not stored.",
         CacheWarning,
         stacklevel=user_stacklevel(),

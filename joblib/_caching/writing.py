@@ -102,14 +102,17 @@ def concurrency_safe_write(
     try:
         write_func(object_to_write, temporary)
     except BaseException:
-        # Half a file is of use to nobody. Stores that are no file systems have
-        # nothing of that name here.
-        try:
-            os.unlink(temporary)
-        except (OSError, ValueError):
-            pass
+        discard(temporary)  # half a file is of use to nobody
         raise
     return temporary
+
+
+def discard(temporary: str) -> None:
+    """Remove a file that will not be needed; stores elsewhere have none of the name."""
+    try:
+        os.unlink(temporary)
+    except (OSError, ValueError):
+        pass
 
 
 # As for the classes: tools that look functions up by module find it where it is public.
