@@ -409,7 +409,8 @@ def load(filename, mmap_mode=None, ensure_native_byte_order="auto", *, trusted=N
         name = arguments.name_of_file(filename)
         return read_object(filename, name, mmap_mode, make_unpickler, load_old, False)
     path = os.fspath(filename)
-    with open(path, "rb", buffering=BUFFER_SIZE) as file:
+    # What is mapped is not read.
+    with open(path, "rb", buffering=-1 if mmap_mode else BUFFER_SIZE) as file:
         return read_object(file, path, mmap_mode, make_unpickler, load_old, True)
 
 
