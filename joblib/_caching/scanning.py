@@ -119,11 +119,13 @@ def look_at(path: str) -> Found:
 def _look_closely(path: str) -> Found:
     size = 0
     output = None
+    whole = True
     try:
         with os.scandir(path) as files:
             for file in files:
                 if file.name.startswith(_STILL_OPEN):
                     continue
+                whole = whole and not is_temporary(file.name)
                 stat = file.stat(follow_symlinks=False)
                 size += stat.st_size
                 if file.name == OUTPUT_FILE:
@@ -131,7 +133,7 @@ def _look_closely(path: str) -> Found:
     except OSError:
         pass  # it is being removed; what is known of it will do
     if output is not None:
-        return Found(path, size, output.st_atime, output.st_mtime, True)
+        return Found(path, size, output.st_atime, output.st_mtime, whole)
     try:
         directory = os.stat(path)
     except OSError:
