@@ -127,7 +127,12 @@ def _is_unit(data: Any) -> bool:
 
 def _check_dtype_state(dtype: Any, state: Any) -> None:
     """Look at what numpy takes for granted: it reads some of it by position."""
-    kinds = (int, (str, bytes), (tuple, type(None)), (tuple, type(None)))
+    kinds: tuple[Any, ...] = (
+        int,
+        (str, bytes),
+        (tuple, type(None)),
+        (tuple, type(None)),
+    )
     kinds += ((dict, type(None)), int, int, int, object)
     times = dtype.kind in "mM"
     sound = (
