@@ -14,6 +14,7 @@ import pytest
 
 import joblib
 from joblib import numpy_pickle
+from joblib._persist.dtype_check import set_state
 from joblib.numpy_pickle import NumpyPickler, NumpyUnpickler
 from joblib.numpy_pickle_utils import _validate_fileobject_and_memmap
 from joblib.test.persistence_objects import Plain, alike, everything
@@ -291,3 +292,36 @@ def test_the_aligning_release_is_told_apart(tmp_path):
     assert joblib.load(path).tolist() == [5, 6]
     with pytest.warns(UserWarning, match="memmapped array.*segmentation fault"):
         assert joblib.load(path, mmap_mode="r").tolist() == [5, 6]
+
+
+class Named(np.ndarray):
+    """An array that keeps its name beside what numpy keeps."""
+
+    def __reduce__(self):
+        function, args, state = super().__reduce__()
+        return function, args, (state, self.name)
+
+    def __setstate__(self, state):
+        super().__setstate__(state[0])
+        self.name = state[1]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_subclasses_with_a_state_of_their_own(protocol, tmp_path):
+    array = np.array([1, "a", None], dtype=object).view(Named)
+    array.name = "given"
+    path = tmp_path / "file"
+    joblib.dump([array, np.arange(3), array], path, protocol=protocol)
+
+    one, _, other = joblib.load(path)
+
+    assert type(one) is type(other) is Named
+    assert one.name == "given"
+    assert one.tolist() == [1, "a", None]
+
+
+def test_what_they_hand_on_to_numpy_is_looked_at():
+    array = np.zeros(0, dtype=object).view(Named)
+    state = (1, (10**6,), np.dtype("O"), False, ["only one"])
+    with pytest.raises(numpy_pickle.CorruptFileError, match="1 objects for the shape"):
+        set_state(array, (state, "name"))
