@@ -273,6 +273,13 @@ class FileSystemStoreBackend(StoreBackendBase, StoreBackendMixin):
     def _item_size(self, call_id: Sequence[str]) -> int | None:
         return look_at(self._path(call_id)).size
 
+    def _has_results(self, call_id: Sequence[str]) -> bool:
+        try:
+            with os.scandir(self._path(call_id)) as found:
+                return any(ENTRY_NAME.fullmatch(entry.name) for entry in found)
+        except OSError:
+            return False
+
     def _code_stamp(self, call_id: Sequence[str]) -> object:
         try:
             stat = os.stat(f"{self.location}{os.sep}{call_id[0]}{os.sep}{CODE_FILE}")

@@ -347,6 +347,13 @@ class StoreBackendMixin(StoreLimits):
         """Tell the location of a function."""
         return {"location": self._path(call_id)}
 
+    def _has_results(self, call_id: Sequence[str]) -> bool:
+        """Tell whether there are results of a function, whatever its code.
+
+        Asked where its code is missing. A store that cannot tell says no.
+        """
+        return False
+
     def _code_stamp(self, call_id: Sequence[str]) -> object:
         """Return what changes whenever the stored code of a function does.
 

@@ -9,7 +9,8 @@ What happens when it is another:
 ===========================================  ==========================================
 stored code                                  what is done
 ===========================================  ==========================================
-none                                         the present code is written
+none                                         the present code is written; results that
+                                             are there all the same go, with a warning
 the same but for comments and docstrings     the present code is written, results stay
 of another lambda (keys tell them apart)     likewise, with a warning
 anything else                                results go, the present code is written;
@@ -153,6 +154,13 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
         # It may be there and of other code: results are neither taken over nor lost.
         _warn_not_claimed(func_id, store, error, "read")
         return False
+    if stored is None and store._has_results((func_id,)) and not has_code_in_key(func):
+        # Of which code they are, nobody knows; unless another process was here just
+        # now, which writes the code before the first of them.
+        stamp = store._code_stamp((func_id,))
+        stored = _read(store, func_id)
+        if stored is None and not _remove_unknown(store, func_id):
+            return False
     if stored is None:
         write_code(func, store, func_id, code_info)
         return False
@@ -179,6 +187,22 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
         return False
     write_code(func, store, func_id, code_info)
     return False
+
+
+def _remove_unknown(store: Store, func_id: str) -> bool:
+    """Remove results whose code is missing; tell whether they are gone."""
+    warnings.warn(
+        f"The code that belongs to the cache entries of {func_id} in {store.location} "
+        "is missing; they are removed.",
+        CacheWarning,
+        stacklevel=user_stacklevel(),
+    )
+    try:
+        store.clear_path([func_id])
+    except OSError as error:
+        _warn_not_claimed(func_id, store, error)
+        return False
+    return True
 
 
 def write_code(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:

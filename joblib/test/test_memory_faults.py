@@ -12,6 +12,7 @@ import warnings
 
 import pytest
 
+import joblib
 from joblib import Memory
 from joblib._store_backends import CacheWarning
 
@@ -334,3 +335,75 @@ def test_threads_that_write_evict_and_clear(memory):
     assert not shrinker.is_alive()
     for item in memory.store_backend.get_items():
         assert os.path.exists(os.path.join(item.path, "output.pkl"))
+
+
+PROGRAM_WITH_CODE = """
+import sys, warnings
+import joblib
+from joblib import Memory
+sys.path.insert(0, sys.argv[2])
+from changing import answer
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    cached = Memory(sys.argv[1], verbose=0).cache(answer)
+    print(cached(1), cached(1), cached(2))
+for warning in caught:
+    print(warning.category.__name__, warning.message)
+"""
+
+
+def test_results_whose_code_is_missing_go(tmp_path):
+    cache = str(tmp_path / "cache")
+    module = tmp_path / "changing.py"
+
+    def run(result):
+        module.write_text(f"def answer(x):\n    return {result!r}\n")
+        done = in_new_process(PROGRAM_WITH_CODE, cache, str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert run("first") == ["first first first"]
+    [code] = (tmp_path / "cache").rglob("func_code.py")
+    code.unlink()
+    said, *warned = run("other")
+    assert said == "other other other"
+    [warning] = warned
+    assert warning.startswith("CacheWarning The code that belongs to")
+    assert "changing" in warning
+    assert "missing" in warning
+    # and from now on all is as usual
+    assert run("other") == ["other other other"]
+    assert code.exists()
+
+
+def test_a_place_that_another_process_has_just_taken(memory, monkeypatch):
+    cached = memory.cache(work)
+    assert cached(1)["value"] == 1
+    store = memory.store_backend
+    reads = []
+    read = type(store).get_cached_func_code
+
+    def late(self, call_id):
+        reads.append(call_id)
+        if len(reads) == 1:  # it was not there a moment ago
+            raise FileNotFoundError(str(call_id))
+        return read(self, call_id)
+
+    monkeypatch.setattr(type(store), "get_cached_func_code", late)
+    again = Memory(store.location[: -len("/joblib")], verbose=0).cache(work)
+    joblib.memory._FUNCTION_HASHES.clear()
+    assert again(1)["value"] == 1
+    assert len(reads) == 2
+    assert RUNS == [1]
+
+
+def test_lambdas_have_their_code_in_the_key(memory):
+    cached = memory.cache(lambda x: RUNS.append(x))
+    cached(1)
+    os.unlink(
+        os.path.join(cached.store_backend.location, cached.func_id, "func_code.py")
+    )
+    cached(2)
+    cached(1)
+    cached(1)
+    assert RUNS == [1, 2]
