@@ -146,7 +146,7 @@ def test_an_array_twice_and_a_second_pickler(opened):
 
 def test_an_argument_given_back(opened):
     array = np.arange(3000.0)
-    parallel = Parallel(2, backend="loky", max_nbytes=100)
+    parallel = Parallel(2, backend="loky", max_nbytes=100, batch_size=1)
     for found in parallel(delayed(give_back)(array) for _ in range(3)):
         np.testing.assert_array_equal(found, array)
         assert type(found) is np.memmap or type(found) is np.ndarray

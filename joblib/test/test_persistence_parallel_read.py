@@ -118,9 +118,14 @@ def test_an_interrupt_ends_all_threads(tmp_path, small_pieces, monkeypatch):
     joblib.dump(np.arange(300_000), path)
     preadv = os.preadv
 
+    interrupt = threading.Event()
+
     def interrupted(*args):
         if threading.current_thread() is threading.main_thread():
+            interrupt.set()
             raise KeyboardInterrupt
+        # else the others may have read it all before the main thread begins
+        interrupt.wait(10)
         return preadv(*args)
 
     monkeypatch.setattr(os, "preadv", interrupted)
