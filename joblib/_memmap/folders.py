@@ -70,11 +70,12 @@ class TemporaryFolder:
         """Make the folder if it is not there; return its path."""
         with self._lock:
             if self._owner is None:
+                tracker = _tracker()
                 os.makedirs(os.path.dirname(self.path), exist_ok=True)
                 os.mkdir(self.path, FOLDER_PERMISSIONS)
                 os.chmod(self.path, FOLDER_PERMISSIONS)  # whatever the umask
                 self._owner = os.getpid()
-                _tracker().register(self.path, "folder")
+                tracker.register(self.path, "folder")
                 atexit.register(self.delete)
         return self.path
 
