@@ -242,7 +242,8 @@ class Policy:
             grant = None if value is None else self._in_full(name, value)
         # Running a package's __main__ is what importing it does.
         if grant is None and "__main__" not in module.split(".")[1:]:
-            grant = self._by_pattern(name, module, path)
+            home = trust_libraries.full_name_of(module)
+            grant = self._by_pattern(name, home, path)
         return grant
 
     def _in_full(self, name: str, value: Any) -> Grant:
@@ -276,6 +277,7 @@ class Policy:
         value = _find(module, path)
         if not isinstance(value, type):
             home = getattr(value, "__module__", None)
+            home = trust_libraries.full_name_of(home)
             if "." in path or not (scipy or self._covers(home) or home is None):
                 return None
             return trust_libraries.rule_for_function(name, value)
@@ -286,7 +288,7 @@ class Policy:
 
     def _is_defined(self, cls: type, scipy: bool) -> bool:
         """Whether a type is defined where patterns cover it, not just imported there."""
-        home = cls.__module__
+        home = trust_libraries.full_name_of(cls.__module__)
         if not isinstance(home, str) or not _is_dotted_name(cls.__qualname__):
             return False
         if scipy:

@@ -56,6 +56,15 @@ _SCIPY_TYPES = (
 _SCIPY_FUNCTIONS = ("scipy._lib.array_api_compat.numpy.*asarray",)
 
 
+#: extension modules that call themselves by less than their full name, and so do pickles
+_FULL_NAMES = {"_loss": "sklearn._loss._loss"}  # scikit-learn before 1.8
+
+
+def full_name_of(module: Any) -> Any:
+    """Return where a module of a library really is, given what it calls itself."""
+    return _FULL_NAMES.get(module, module) if isinstance(module, str) else module
+
+
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
