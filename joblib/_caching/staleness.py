@@ -7,8 +7,10 @@ start. Taken for its source today, it would label today's results as tomorrow's.
 from __future__ import annotations
 import __future__
 
+import functools
 import os
 import time
+import tokenize
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +43,15 @@ def is_source_of(source: str, func: Any) -> bool:
     """
     code = func.__code__
     try:
-        if os.stat(code.co_filename).st_mtime < _STARTED - _CLOCK_STEP:
-            return True
+        stat = os.stat(code.co_filename)
     except OSError:
         return True  # no file, but a cell of a notebook: each has its own source
+    if stat.st_mtime < _STARTED - _CLOCK_STEP:
+        return True
+    wanted = code_digest(code)
+    if _is_in_file(code, wanted, source, stat.st_mtime_ns, stat.st_size):
+        return True
+    # The file may be another by now, or half of one.
     try:
         compiled = compile(
             _put_into_place(source, func),
@@ -55,11 +62,46 @@ def is_source_of(source: str, func: Any) -> bool:
         )
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False  # part of a statement, or of another one
-    wanted = code_digest(code)
     return any(
         found.co_name == code.co_name and code_digest(found) == wanted
         for found in _codes_in(compiled)
     )
+
+
+def _is_in_file(
+    code: types.CodeType, wanted: str, source: str, mtime_ns: int, size: int
+) -> bool:
+    """Tell whether a file holds this source, and where it does, this code.
+
+    Only as part of its file is a function compiled to what it was: a name that is
+    imported at the top is called in another way than any other.
+    """
+    text, codes = _read_file(code.co_filename, mtime_ns, size)
+    line = code.co_firstlineno
+    if not any(
+        found.co_name == code.co_name and code_digest(found) == wanted
+        for found in codes.get(line, ())
+    ):
+        return False
+    lines = source.rstrip("\n").split("\n")
+    return text[line - 1 : line - 1 + len(lines)] == lines
+
+
+@functools.lru_cache(maxsize=4)
+def _read_file(
+    path: str, mtime_ns: int, size: int
+) -> tuple[list[str], dict[int, list[types.CodeType]]]:
+    """Read and compile a file: its lines, and code by the line it begins in."""
+    by_line: dict[int, list[types.CodeType]] = {}
+    try:
+        with tokenize.open(path) as stream:
+            text = stream.read()
+        compiled = compile(text, path, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return [], by_line
+    for code in _codes_in(compiled):
+        by_line.setdefault(code.co_firstlineno, []).append(code)
+    return text.split("\n"), by_line
 
 
 def _put_into_place(source: str, func: Any) -> str:

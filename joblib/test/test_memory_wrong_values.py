@@ -531,6 +531,16 @@ KINDS = {
         "work = max([\n    lambda x: x + 1,\n], key=id)\n",
         lambda m: m.work,
     ),
+    "imported": (
+        "import os\n\ndef work(x):\n    os.getcwd()\n    return x + 1\n",
+        lambda m: m.work,
+    ),
+    "wrapped": (
+        "import functools\n\ndef same(func):\n    @functools.wraps(func)\n"
+        "    def inner(x):\n        return func(x) - x + x + 1\n    return inner\n\n"
+        "@same\ndef work(x):\n    return x\n",
+        lambda m: m.work,
+    ),
     "annotated": (
         "from __future__ import annotations\ndef work(x: Nothing):\n    return x + 1\n",
         lambda m: m.work,
@@ -553,6 +563,18 @@ def test_old_code_does_not_pass_for_what_its_file_says_by_now(memory, module, ki
     assert memory.cache(old)(5) == 6, "it is still what it was"
     new = pick(load())
     assert memory.cache(new)(5) == new(5) == 4
+    assert memory.cache(pick(load())).check_call_in_cache(5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_outlive_that_a_file_is_saved_again_unchanged(memory, module, kind):
+    write, load = module
+    source, pick = KINDS[kind]
+    write(source)
+    file = load().__file__
+    os.utime(file, (1e9, 1e9))  # older than this process
+    assert memory.cache(pick(load()))(5) == 6
+    os.utime(file)
     assert memory.cache(pick(load())).check_call_in_cache(5)
 
 
