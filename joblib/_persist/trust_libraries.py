@@ -45,6 +45,7 @@ _CONSTANTS = ("pandas.NA", "pandas._libs.missing.NA")
 # Always: what estimators of scikit-learn hold.
 _SCIPY_TYPES = (
     "scipy.interpolate.*.BSpline",
+    "scipy.interpolate.*._BSpline",  # what BSpline holds from SciPy 1.18 on
     "scipy.interpolate.*.PPoly",
     "scipy.interpolate.*.CubicSpline",
     "scipy.interpolate.*.PchipInterpolator",

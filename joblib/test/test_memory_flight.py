@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import errno
 import gc
+import importlib.util
 import os
 import pickle
 import shutil
@@ -28,7 +29,10 @@ from joblib.memory import _STORE_BACKENDS
 from joblib.test import flight_tasks
 from joblib.test.flight_tasks import PATIENCE, Worker, double, double_deep, note
 
-filelock = pytest.importorskip("filelock")
+# Found and not imported: from its import on two threads may not fork at a time, which
+# tests that come before these do.
+if importlib.util.find_spec("filelock") is None:
+    pytest.skip("needs filelock", allow_module_level=True)
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and forks of POSIX")
 
 
@@ -979,6 +983,8 @@ def test_a_lock_that_was_removed_while_it_was_opened(tmp_path, monkeypatch):
     path = lockfiles.lock_path(str(tmp_path / "joblib"), ("f", "1"))
     first = lockfiles.try_lock(path)
     assert lockfiles.try_lock(path) is None
+    import filelock
+
     take = filelock.lock_descriptor
 
     def take_late(descriptor, blocking):
