@@ -204,10 +204,10 @@ class StoreBackendMixin(StoreLimits):
     ) -> None:
         """Write one file of an entry, though its directory may be evicted meanwhile."""
         for attempt in range(1, _WRITE_ATTEMPTS + 1):
-            # Metadata follow an output: the directory is there, as a rule.
-            if attempt > 1 or name != METADATA_FILE:
-                self.create_location(directory)
             try:
+                # Metadata follow an output: the directory is there, as a rule.
+                if attempt > 1 or name != METADATA_FILE:
+                    self.create_location(directory)
                 self._concurrency_safe_write(
                     content, os.path.join(directory, name), write
                 )

@@ -24,6 +24,7 @@ from __future__ import annotations
 import ast
 import errno
 import textwrap
+import time
 import tokenize
 import warnings
 import weakref
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from .registry import Store
 
 FIRST_LINE_TEXT = "# first line:"
+
+_ORPHAN_LOOKS = 6
+_ORPHAN_PAUSE = 0.02  # seconds
 
 
 class JobLibCollisionWarning(UserWarning):
@@ -155,11 +159,9 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
         _warn_not_claimed(func_id, store, error, "read")
         return False
     if stored is None and store._has_results((func_id,)) and not has_code_in_key(func):
-        # Of which code they are, nobody knows; unless another process was here just
-        # now, which writes the code before the first of them.
-        stamp = store._code_stamp((func_id,))
-        stored = _read(store, func_id)
-        if stored is None and not _remove_unknown(store, func_id):
+        # Of which code they are, nobody knows; unless it comes.
+        stamp, stored, are_there = _await_code(store, func_id)
+        if stored is None and are_there and not _remove_unknown(store, func_id):
             return False
     if stored is None:
         write_code(func, store, func_id, code_info)
@@ -187,6 +189,31 @@ def claim(func: Any, store: Store, func_id: str, code_info: CodeInfo) -> bool:
         return False
     write_code(func, store, func_id, code_info)
     return False
+
+
+def _await_code(store: Store, func_id: str) -> tuple[object, str | None, bool]:
+    """Read code that is missing though there are results, until one of both changes.
+
+    So it is for a moment when they are cleared while another process stores one: that
+    takes its own back, or the next call writes the code.
+
+    Returns
+    -------
+    stamp : object
+        Of the code, from before it was read.
+    code : str or None
+    are_there : bool
+        Whether there were results when it was read.
+    """
+    for attempt in range(_ORPHAN_LOOKS):
+        if attempt:
+            time.sleep(_ORPHAN_PAUSE)
+        stamp = store._code_stamp((func_id,))
+        stored = _read(store, func_id)
+        are_there = store._has_results((func_id,))
+        if stored is not None or not are_there:
+            break
+    return stamp, stored, are_there
 
 
 def _remove_unknown(store: Store, func_id: str) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 import joblib
 from joblib import Memory
+from joblib._caching import ownership
 from joblib._store_backends import CacheWarning
 
 RUNS = []
@@ -395,6 +396,50 @@ def test_a_place_that_another_process_has_just_taken(memory, monkeypatch):
     assert again(1)["value"] == 1
     assert len(reads) == 2
     assert RUNS == [1]
+
+
+def test_what_another_process_stored_while_results_were_cleared(memory, monkeypatch):
+    cached = memory.cache(work)
+    cached(1)
+    folder = os.path.join(memory.store_backend.location, cached.func_id)
+    os.unlink(os.path.join(folder, "func_code.py"))
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:  # it takes back what is no longer wanted
+            memory.store_backend.clear_path([cached.func_id])
+
+    monkeypatch.setattr(ownership.time, "sleep", pause)
+    joblib.memory._FUNCTION_HASHES.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cached(1)["value"] == cached(1)["value"] == 1
+    assert RUNS == [1, 1]
+    assert len(pauses) == 2
+
+
+@pytest.mark.parametrize("name", ["dump_item", "store_metadata"])
+def test_a_place_that_is_cleared_while_it_is_made(memory, monkeypatch, name):
+    cached = memory.cache(work)
+    cached(1)
+    store = memory.store_backend
+    call_id = (cached.func_id, "0" * 32)
+    made = []
+    make = type(store).create_location
+
+    def cleared(self, location):
+        made.append(location)
+        if len(made) == 1:
+            raise FileNotFoundError(location)
+        make(self, location)
+
+    monkeypatch.setattr(type(store), "create_location", cleared)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(store, name)(call_id, {"some": "content"})
+    assert len(made) == 2
+    assert len(os.listdir(os.path.join(store.location, *call_id))) == 1
 
 
 def test_lambdas_have_their_code_in_the_key(memory):
