@@ -212,7 +212,8 @@ class StoreBackendMixin(StoreLimits):
                     content, os.path.join(directory, name), write
                 )
                 return
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):
+                # The latter, too: it was there, and then it was no directory any more.
                 if attempt == _WRITE_ATTEMPTS:
                     raise
 

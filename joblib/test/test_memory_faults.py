@@ -419,8 +419,9 @@ def test_what_another_process_stored_while_results_were_cleared(memory, monkeypa
     assert len(pauses) == 2
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
 @pytest.mark.parametrize("name", ["dump_item", "store_metadata"])
-def test_a_place_that_is_cleared_while_it_is_made(memory, monkeypatch, name):
+def test_a_place_that_is_cleared_while_it_is_made(memory, monkeypatch, name, error):
     cached = memory.cache(work)
     cached(1)
     store = memory.store_backend
@@ -431,7 +432,7 @@ def test_a_place_that_is_cleared_while_it_is_made(memory, monkeypatch, name):
     def cleared(self, location):
         made.append(location)
         if len(made) == 1:
-            raise FileNotFoundError(location)
+            raise error(location)
         make(self, location)
 
     monkeypatch.setattr(type(store), "create_location", cleared)
