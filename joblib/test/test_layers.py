@@ -150,6 +150,8 @@ LAYERS: dict[str, list[str]] = {
         "_backends.sequential",
         "_backends.thread_cache",
         "_backends.ending",
+        "_backends.native",
+        "_backends.output",
         "_backends.orphans",
         "_backends.threads",
         "_backends.admission",
