@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
+from .delivery import Delivery
 from .ending import remember
 from .orphans import Start
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
-    from .transport import Parcel, Transport
+    from .transport import Transport
 
 #: seconds after which workers that have nothing to do end themselves
 IDLE_WORKER_TIMEOUT = 300
-
-
-class _Handle(Future):  # type: ignore[type-arg]
-    """The future of a batch that could not even be submitted."""
 
 
 class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
@@ -85,11 +81,9 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     def _start(
         self, n_jobs: int, idle_worker_timeout: float, options: dict[str, Any]
     ) -> None:
-        import loky
+        from .workers import SharedWorkers
 
-        from . import forked  # noqa: F401 - from now on forks are prepared for
-
-        self._workers = loky.get_reusable_executor(
+        self._workers, _ = SharedWorkers.get_reusable_executor(
             max_workers=n_jobs,
             timeout=idle_worker_timeout,
             initializer=Start(
@@ -105,42 +99,25 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
     ) -> Any:
-        """Queue one batch; a batch that can't be sent calls back with its error."""
-        from .transport import deliver
-
+        """Give one batch to the workers; if it can't be sent, call back with the error."""
         assert self._transport is not None
-        parcel = self._transport.pack(func)
-        try:
-            future = self._workers.submit(deliver, parcel)
-        except Exception as error:
-            # The executor is broken, or was shut down by another call, or can't
-            # start its workers: all the same to those who wait for the batch.
-            future = _Handle()
-            future.set_exception(error)
-        future.joblib_parcel = parcel
-        future.joblib_transport = self._transport
-        future.add_done_callback(partial(_completed, parcel, callback))
-        return future
+        delivery = Delivery(self._transport.pack(func), callback)
+        self._workers.ship(delivery)
+        return delivery
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return a batch's results, or raise its error."""
-        from loky.process_executor import ShutdownExecutorError
-
-        parcel: Parcel = out.joblib_parcel
         try:
-            payload = out.result()
-        except ShutdownExecutorError as error:
-            raise RuntimeError(
-                "The executor underlying Parallel has been shutdown while this call "
-                "still had tasks there. Calls made by one thread share the workers "
-                "of loky: was another call aborted, or its generator of results "
-                "dropped before the end?"
-            ) from error
-        except Exception:
-            if parcel.error is not None:
-                raise parcel.error from parcel.error.__cause__
+            return out.results()
+        except Exception as error:
+            if out.error is error and type(error).__name__ == "ShutdownExecutorError":
+                raise RuntimeError(
+                    "The executor underlying Parallel has been shutdown while this "
+                    "call still had tasks there. Calls made by one thread share the "
+                    "workers of loky: was another call aborted, or its generator of "
+                    "results dropped before the end?"
+                ) from error
             raise
-        return out.joblib_transport.unpack(payload, parcel)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Kill the workers, and with them what is running and queued."""
@@ -163,14 +140,6 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         self._workers = None
         self._restart = None
         self.reset_batch_stats()
-
-
-def _completed(
-    parcel: Parcel, callback: Callable[[Any], Any] | None, future: Any
-) -> None:
-    parcel.release()
-    if callback is not None:
-        callback(future)
 
 
 def _end(workers: Any) -> None:

@@ -2,14 +2,13 @@
 
 ::
 
-    caller            feeder thread             worker                   caller
-    Transport.pack -> Parcel.__reduce__ -> deliver: load, run, dump -> unpack
+    caller            whoever sends it          worker                   caller
+    Transport.pack -> Parcel.pickled -> deliver: load, run, dump -> unpack
 
 Batches and results are pickled here and travel as bytes: what can't be
 pickled, or read back, fails its own batch with an error that names the
 function, and never the queue or the pool underneath. A batch is pickled late,
-by the thread that feeds the queue, so that only those about to be sent take up
-memory twice.
+when it is about to be sent, so that only few take up memory twice.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from .._memmap.results import ResultPlace
 from .._memmap.store import Dump
 from .arrays import CallArrays
 from .culprit import Part, find_culprit, parts_of_results, parts_of_tasks
+from .messages import Outgoing
 from .outgoing import check_tasks
 from .picklers import Reducers, dumps
 from .repeats import Repeats
@@ -49,17 +49,23 @@ class Arrived:
 
     def __init__(
         self,
-        payload: bytes,
+        payload: Any,
         name: str,
         main_by_reference: bool,
         results: ResultPlace | None,
         scattered: bool,
     ) -> None:
-        self.payload: bytes | None = payload
+        #: something that has a buffer
+        self.payload: Any = payload
         self.name = name
         self.main_by_reference = main_by_reference
         self.results = results
         self.scattered = scattered
+
+    @classmethod
+    def read(cls, label: bytes, payload: Any) -> Arrived:
+        """Return a parcel that came as a message; see `Parcel.message`."""
+        return cls(payload, *pickle.loads(label))
 
     def open(self) -> Any:
         """Return the batch, and forget the bytes it was read from."""
@@ -149,6 +155,20 @@ class Parcel:
         self.name = label() if callable(label) else name_of(batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return Arrived, (self.pickled(), *self.transport.label(self.name))
+
+    def message(self, number: int) -> Outgoing:
+        """Return the message by which the batch gets to a worker of the exchange."""
+        return Outgoing(number, self.transport.pickled_label(self.name), self.pickled())
+
+    def pickled(self) -> bytes:
+        """Return the pickle of the batch.
+
+        Raises
+        ------
+        pickle.PicklingError
+            If there is none; the error is kept as well.
+        """
         transport = self.transport
         by_reference = transport.main_by_reference
         scattered = transport.scattered
@@ -168,8 +188,7 @@ class Parcel:
             raise self.error from error
         if transport.repeats is not None and isinstance(self.batch, BatchedCalls):
             transport.repeats.note(self.batch.items, self.name, len(payload))
-        results = transport.arrays.results
-        return Arrived, (payload, self.name, by_reference, results, bool(scattered))
+        return payload
 
     def release(self) -> None:
         """Let go of the batch and its files, once its outcome is known."""
@@ -201,6 +220,18 @@ class Transport:
         self.scattered = Scattered(scatter, arrays.make_folder, self._dumps_alone)
         #: set where what is sent again and again is to be told
         self.repeats: Repeats | None = None
+        self._labels: dict[str, bytes] = {}
+
+    def label(self, name: str) -> tuple[Any, ...]:
+        """Return what a worker needs to know of a batch before it opens it."""
+        return name, self.main_by_reference, self.arrays.results, bool(self.scattered)
+
+    def pickled_label(self, name: str) -> bytes:
+        """Return the pickle of `label`, made once for each name."""
+        label = self._labels.get(name)
+        if label is None:
+            label = self._labels[name] = pickle.dumps(self.label(name))
+        return label
 
     def watch_repeats(self, parallel: Any) -> None:
         """From now on, find out what is sent again and again, if a call is verbose."""
@@ -226,7 +257,7 @@ class Transport:
         check_tasks(batch)
         return Parcel(batch, self)
 
-    def unpack(self, payload: bytes, parcel: Parcel) -> Any:
+    def unpack(self, payload: Any, parcel: Parcel) -> Any:
         """Return the results that a worker sent, or raise the task's error."""
         try:
             out = pickle.loads(payload)
