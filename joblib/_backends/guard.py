@@ -17,8 +17,9 @@ from multiprocessing.connection import Pipe, wait
 from multiprocessing.pool import TERMINATE
 from typing import Any
 
+from .delivering import deliver
 from .delivery import Delivery, copy_of
-from .transport import Parcel, deliver
+from .transport import Parcel
 
 #: seconds given to each step of ending a pool, before the next harder one
 PATIENCE = 5.0

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 IDLE_WORKER_TIMEOUT = 300
 
 
+#: options that may be wrong, and what they are where the user has said nothing
+USUAL = {"mmap_mode": "r", "scatter": None}
+
+
 class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     """Runs tasks in processes that outlive the call and serve the next one."""
 
@@ -29,10 +33,11 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     shares_machine = True
     look_ahead = 4
 
-    _of_one_call = ("_workers", "_transport", "_restart", "parallel")
+    _of_one_call = ("_workers", "_transport", "_options", "_restart", "parallel")
 
     _workers: Any = None
     _transport: Transport | None = None
+    _options: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
     _restart: Callable[[], None] | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -66,17 +71,36 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         if idle_worker_timeout is None:
             idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
         self.parallel = parallel
-        from .arrays import arrays_of_call
-        from .scattered import scatter_of
-        from .transport import Transport
-
-        scatter = scatter_of(options)
-        self._transport = Transport(arrays_of_call(options), scatter=scatter)
-        self._transport.watch_repeats(parallel)
+        self._options = options
+        if any(options.get(name, usual) is not usual for name, usual in USUAL.items()):
+            self._get_transport()  # which tells of wrong values
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, idle_worker_timeout, options)
         self._restart()
         return workers
+
+    def _get_transport(self) -> Transport:
+        """Return what carries the batches of the call, made when it is needed.
+
+        That is when the workers are on their way, if there were none: they take as
+        long to start as this takes to import.
+        """
+        if self._transport is None:
+            from .arrays import arrays_of_call
+            from .scattered import scatter_of
+            from .transport import Transport
+
+            scatter = scatter_of(self._options)
+            transport = Transport(arrays_of_call(self._options), scatter=scatter)
+            transport.watch_repeats(self.parallel)
+            self._transport = transport
+            self._tell_folder()
+        return self._transport
+
+    def _tell_folder(self) -> None:
+        """Say where the call's files are, where other programs look for it."""
+        if self._workers is not None and self._transport is not None:
+            self._workers._temp_folder = self._transport.arrays.folder
 
     def _start(
         self, n_jobs: int, idle_worker_timeout: float, options: dict[str, Any]
@@ -92,16 +116,17 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             env=self._prepare_worker_env(n_jobs),
         )
         remember(self._workers, _end)
-        assert self._transport is not None
-        # where other programs look for the folder of the call's files
-        self._workers._temp_folder = self._transport.arrays.folder
+        self._tell_folder()
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
     ) -> Any:
         """Give one batch to the workers; if it can't be sent, call back with the error."""
-        assert self._transport is not None
-        delivery = Delivery(self._transport.pack(func), callback)
+        transport = self._transport
+        if transport is None:
+            self._workers.start()
+            transport = self._get_transport()
+        delivery = Delivery(transport.pack(func), callback)
         self._workers.ship(delivery)
         return delivery
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .delivering import Arrived, deliver
 from .messages import GO, Inbox, Outgoing
-from .transport import Arrived, deliver
 
 #: seconds between two looks at how much memory this worker has come to use
 LOOK_INTERVAL = 1.0

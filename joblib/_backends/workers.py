@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,11 @@ from loky.process_executor import ShutdownExecutorError
 from loky.reusable_executor import _ReusablePoolExecutor
 
 from . import forked  # noqa: F401 - from now on forks are prepared for
+from .delivering import deliver
 from .delivery import Delivery
 from .exchange import Exchange
 from .messages import is_available
 from .serving import Station, serve
-from .transport import deliver
 
 #: seconds after which a worker without work goes back to loky, to be looked after
 LINGER = 1.0
@@ -56,6 +57,12 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
         )
 
     # ---------------------------------------------------------- the exchange
+    def start(self) -> None:
+        """Have the workers start, if there are none yet; errors come with a parcel."""
+        with suppress(Exception):
+            if self._exchange is not None:
+                self._call_crew()
+
     def ship(self, delivery: Delivery) -> None:
         """Have a worker run a parcel. The delivery is settled, whatever happens."""
         exchange = self._exchange
