@@ -52,6 +52,7 @@ LASTING_THREADS = {
     "TCP-Executor": "distributed: name look-ups, for the life of the process",
     "joblib-thread": "joblib: kept for a second, for the next call",
     "asyncio_": "asyncio: the event loop's own pool ends with the loop",
+    "joblib-exchange": "joblib: belongs to loky's reusable pool",
     "ExecutorManagerThread": "loky: belongs to the reusable pool",
     "QueueFeederThread": "loky: belongs to the reusable pool",
     "QueueManagerThread": "loky: belongs to the reusable pool",

@@ -9,50 +9,20 @@ when a worker dies or the pool is ended, and ending takes bounded time.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.pool import TERMINATE
 from typing import Any
 
-from .transport import Parcel, deliver
+from .delivering import deliver
+from .delivery import Delivery, copy_of
+from .transport import Parcel
 
 #: seconds given to each step of ending a pool, before the next harder one
 PATIENCE = 5.0
-
-
-class Delivery:
-    """One submitted parcel, and its one outcome: a payload or an error."""
-
-    __slots__ = ("_callback", "_open", "error", "parcel", "payload")
-
-    def __init__(self, parcel: Parcel, callback: Callable[[Any], Any] | None) -> None:
-        self.parcel = parcel
-        self.payload: bytes | None = None
-        self.error: BaseException | None = None
-        self._callback = callback
-        self._open = True
-
-    def settle(self, payload: bytes | None, error: BaseException | None) -> None:
-        """Set the outcome and call back. Called once: see `PoolGuard._take`."""
-        if not self._open:
-            raise InvalidStateError("this delivery has its outcome already")
-        self._open = False
-        self.payload, self.error = payload, error
-        self.parcel.release()
-        callback, self._callback = self._callback, None
-        if callback is None:
-            return
-        try:
-            callback(self)
-        except Exception:
-            # This is a thread of the pool, which would end here, and with it
-            # the callbacks of all others.
-            sys.excepthook(*sys.exc_info())
 
 
 def describe_exit(code: int | None) -> str:
@@ -204,8 +174,7 @@ class PoolGuard:
                 self._failure = error
             lost, self._pending = self._pending, set()
         for delivery in lost:
-            # one each: raising an exception adds to its traceback
-            delivery.settle(None, type(error)(*error.args))
+            delivery.settle(None, copy_of(error))
 
     # -------------------------------------------------------------- watching
     def _watch_workers(self, workers: list[Any]) -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
+from .delivery import Delivery
 from .ending import remember
 from .orphans import Start
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
-    from .transport import Parcel, Transport
+    from .transport import Transport
 
 #: seconds after which workers that have nothing to do end themselves
 IDLE_WORKER_TIMEOUT = 300
 
 
-class _Handle(Future):  # type: ignore[type-arg]
-    """The future of a batch that could not even be submitted."""
+#: options that may be wrong, and what they are where the user has said nothing
+USUAL = {"mmap_mode": "r", "scatter": None}
 
 
 class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
@@ -33,10 +33,11 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     shares_machine = True
     look_ahead = 4
 
-    _of_one_call = ("_workers", "_transport", "_restart", "parallel")
+    _of_one_call = ("_workers", "_transport", "_options", "_restart", "parallel")
 
     _workers: Any = None
     _transport: Transport | None = None
+    _options: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
     _restart: Callable[[], None] | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -70,26 +71,43 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         if idle_worker_timeout is None:
             idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
         self.parallel = parallel
-        from .arrays import arrays_of_call
-        from .scattered import scatter_of
-        from .transport import Transport
-
-        scatter = scatter_of(options)
-        self._transport = Transport(arrays_of_call(options), scatter=scatter)
-        self._transport.watch_repeats(parallel)
+        self._options = options
+        if any(options.get(name, usual) is not usual for name, usual in USUAL.items()):
+            self._get_transport()  # which tells of wrong values
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, idle_worker_timeout, options)
         self._restart()
         return workers
 
+    def _get_transport(self) -> Transport:
+        """Return what carries the batches of the call, made when it is needed.
+
+        That is when the workers are on their way, if there were none: they take as
+        long to start as this takes to import.
+        """
+        if self._transport is None:
+            from .arrays import arrays_of_call
+            from .scattered import scatter_of
+            from .transport import Transport
+
+            scatter = scatter_of(self._options)
+            transport = Transport(arrays_of_call(self._options), scatter=scatter)
+            transport.watch_repeats(self.parallel)
+            self._transport = transport
+            self._tell_folder()
+        return self._transport
+
+    def _tell_folder(self) -> None:
+        """Say where the call's files are, where other programs look for it."""
+        if self._workers is not None and self._transport is not None:
+            self._workers._temp_folder = self._transport.arrays.folder
+
     def _start(
         self, n_jobs: int, idle_worker_timeout: float, options: dict[str, Any]
     ) -> None:
-        import loky
+        from .workers import SharedWorkers
 
-        from . import forked  # noqa: F401 - from now on forks are prepared for
-
-        self._workers = loky.get_reusable_executor(
+        self._workers, _ = SharedWorkers.get_reusable_executor(
             max_workers=n_jobs,
             timeout=idle_worker_timeout,
             initializer=Start(
@@ -98,49 +116,33 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             env=self._prepare_worker_env(n_jobs),
         )
         remember(self._workers, _end)
-        assert self._transport is not None
-        # where other programs look for the folder of the call's files
-        self._workers._temp_folder = self._transport.arrays.folder
+        self._tell_folder()
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
     ) -> Any:
-        """Queue one batch; a batch that can't be sent calls back with its error."""
-        from .transport import deliver
-
-        assert self._transport is not None
-        parcel = self._transport.pack(func)
-        try:
-            future = self._workers.submit(deliver, parcel)
-        except Exception as error:
-            # The executor is broken, or was shut down by another call, or can't
-            # start its workers: all the same to those who wait for the batch.
-            future = _Handle()
-            future.set_exception(error)
-        future.joblib_parcel = parcel
-        future.joblib_transport = self._transport
-        future.add_done_callback(partial(_completed, parcel, callback))
-        return future
+        """Give one batch to the workers; if it can't be sent, call back with the error."""
+        transport = self._transport
+        if transport is None:
+            self._workers.start()
+            transport = self._get_transport()
+        delivery = Delivery(transport.pack(func), callback)
+        self._workers.ship(delivery)
+        return delivery
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return a batch's results, or raise its error."""
-        from loky.process_executor import ShutdownExecutorError
-
-        parcel: Parcel = out.joblib_parcel
         try:
-            payload = out.result()
-        except ShutdownExecutorError as error:
-            raise RuntimeError(
-                "The executor underlying Parallel has been shutdown while this call "
-                "still had tasks there. Calls made by one thread share the workers "
-                "of loky: was another call aborted, or its generator of results "
-                "dropped before the end?"
-            ) from error
-        except Exception:
-            if parcel.error is not None:
-                raise parcel.error from parcel.error.__cause__
+            return out.results()
+        except Exception as error:
+            if out.error is error and type(error).__name__ == "ShutdownExecutorError":
+                raise RuntimeError(
+                    "The executor underlying Parallel has been shutdown while this "
+                    "call still had tasks there. Calls made by one thread share the "
+                    "workers of loky: was another call aborted, or its generator of "
+                    "results dropped before the end?"
+                ) from error
             raise
-        return out.joblib_transport.unpack(payload, parcel)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Kill the workers, and with them what is running and queued."""
@@ -163,14 +165,6 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         self._workers = None
         self._restart = None
         self.reset_batch_stats()
-
-
-def _completed(
-    parcel: Parcel, callback: Callable[[Any], Any] | None, future: Any
-) -> None:
-    parcel.release()
-    if callback is not None:
-        callback(future)
 
 
 def _end(workers: Any) -> None:

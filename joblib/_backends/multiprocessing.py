@@ -12,6 +12,7 @@ from . import native
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
+from .delivery import Delivery
 from .ending import remember
 from .orphans import Start
 from .pooled import PoolManagerMixin
@@ -149,12 +150,9 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return a batch's results, or raise its error."""
-        parcel = getattr(out, "parcel", None)
-        if parcel is None:
-            return super().retrieve_result_callback(out)
-        if out.error is not None:
-            raise out.error
-        return parcel.transport.unpack(out.payload, parcel)
+        if isinstance(out, Delivery):
+            return out.results()
+        return super().retrieve_result_callback(out)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Kill the workers, and with them what is running and queued."""

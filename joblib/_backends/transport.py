@@ -2,34 +2,32 @@
 
 ::
 
-    caller            feeder thread             worker                   caller
-    Transport.pack -> Parcel.__reduce__ -> deliver: load, run, dump -> unpack
+    caller            whoever sends it          worker                   caller
+    Transport.pack -> Parcel.pickled -> deliver: load, run, dump -> unpack
 
 Batches and results are pickled here and travel as bytes: what can't be
 pickled, or read back, fails its own batch with an error that names the
 function, and never the queue or the pool underneath. A batch is pickled late,
-by the thread that feeds the queue, so that only those about to be sent take up
-memory twice.
+when it is about to be sent, so that only few take up memory twice.
 """
 
 from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from .._captured import CapturedError, capture_call, unwrap
+from .._captured import CapturedError, unwrap
 from .._engine.batch import BatchedCalls, name_of
-from .._memmap.reducers import result_reducers
-from .._memmap.results import ResultPlace
 from .._memmap.store import Dump
 from .arrays import CallArrays
-from .culprit import Part, find_culprit, parts_of_results, parts_of_tasks
+from .delivering import Arrived, culprit_in
+from .messages import Outgoing
 from .outgoing import check_tasks
-from .picklers import Reducers, dumps
+from .picklers import dumps
 from .repeats import Repeats
-from .scattered import Scattered, load
+from .scattered import Scattered
 
 HOW_TO_WRITE = (
     "Large arrays are mapped into the workers, read-only. With mmap_mode='c' "
@@ -40,88 +38,6 @@ HOW_TO_WRITE = (
 
 #: from this verbosity on a call says what it sends again and again
 TELLING_VERBOSITY = 10
-
-
-class Arrived:
-    """A parcel as the worker gets it."""
-
-    __slots__ = ("main_by_reference", "name", "payload", "results", "scattered")
-
-    def __init__(
-        self,
-        payload: bytes,
-        name: str,
-        main_by_reference: bool,
-        results: ResultPlace | None,
-        scattered: bool,
-    ) -> None:
-        self.payload: bytes | None = payload
-        self.name = name
-        self.main_by_reference = main_by_reference
-        self.results = results
-        self.scattered = scattered
-
-    def open(self) -> Any:
-        """Return the batch, and forget the bytes it was read from."""
-        payload, self.payload = self.payload, None
-        assert payload is not None
-        try:
-            return load(payload) if self.scattered else pickle.loads(payload)
-        except Exception as error:
-            raise pickle.UnpicklingError(
-                f"The task {self.name!r} was sent to a worker process that can't "
-                f"unpickle it ({type(error).__name__}: {error}). Is everything its "
-                "function and arguments are made of importable there?"
-            ) from error
-
-
-def _culprit_in(parts: Iterator[Part], main_by_reference: bool) -> str:
-    """Say which part of something can't be pickled, if that can be told."""
-
-    def fails(obj: Any) -> bool:
-        try:
-            dumps(obj, _no_elements(), main_by_reference)
-        except Exception:
-            return True
-        return False
-
-    try:
-        found = find_culprit(parts, fails)
-    except Exception:  # of an object that cannot even be looked at
-        found = None
-    if found is None:
-        return ""
-    path, obj = found
-    kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
-    return f": {path}, of type {kind}, can't be pickled"
-
-
-def _no_elements() -> Reducers:
-    """Reducers that make pickles of arrays small: their elements are not the matter."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return {}
-
-    def reduce(array: Any) -> Any:
-        return list, ([] if not array.dtype.hasobject else array.tolist(),)
-
-    return {numpy.ndarray: reduce, numpy.memmap: reduce}
-
-
-def deliver(parcel: Arrived) -> bytes:
-    """Run a parcel's batch on the worker; return the pickled results or error."""
-    name = parcel.name
-    out = capture_call(lambda: parcel.open()())
-    try:
-        return dumps(out, result_reducers(parcel.results), parcel.main_by_reference)
-    except Exception as error:
-        refusal = pickle.PicklingError(
-            f"Could not pickle a result of {name!r} to send it back from the worker"
-            f"{_culprit_in(parts_of_results(out), parcel.main_by_reference)} "
-            f"({type(error).__name__}: {error})."
-        )
-        refusal.__cause__ = error
-        return dumps(CapturedError(refusal), {})
 
 
 class Parcel:
@@ -149,6 +65,20 @@ class Parcel:
         self.name = label() if callable(label) else name_of(batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return Arrived, (self.pickled(), *self.transport.label(self.name))
+
+    def message(self, number: int) -> Outgoing:
+        """Return the message by which the batch gets to a worker of the exchange."""
+        return Outgoing(number, self.transport.pickled_label(self.name), self.pickled())
+
+    def pickled(self) -> bytes:
+        """Return the pickle of the batch.
+
+        Raises
+        ------
+        pickle.PicklingError
+            If there is none; the error is kept as well.
+        """
         transport = self.transport
         by_reference = transport.main_by_reference
         scattered = transport.scattered
@@ -158,18 +88,19 @@ class Parcel:
             payload = dumps(self.batch, reducers, by_reference, name_of)
             self.has_mapped = bool(self.leases) or bool(scattered)
         except Exception as error:
+            from .culprit import parts_of_tasks
+
             tasks = getattr(self.batch, "items", ())
+            where = culprit_in(parts_of_tasks(tasks), by_reference)
             self.error = pickle.PicklingError(
                 "Could not pickle the task to send it to the workers: in a call of "
-                f"{self.name!r}{_culprit_in(parts_of_tasks(tasks), by_reference)} "
-                f"({type(error).__name__}: {error})."
+                f"{self.name!r}{where} ({type(error).__name__}: {error})."
             )
             self.error.__cause__ = error
             raise self.error from error
         if transport.repeats is not None and isinstance(self.batch, BatchedCalls):
             transport.repeats.note(self.batch.items, self.name, len(payload))
-        results = transport.arrays.results
-        return Arrived, (payload, self.name, by_reference, results, bool(scattered))
+        return payload
 
     def release(self) -> None:
         """Let go of the batch and its files, once its outcome is known."""
@@ -201,6 +132,20 @@ class Transport:
         self.scattered = Scattered(scatter, arrays.make_folder, self._dumps_alone)
         #: set where what is sent again and again is to be told
         self.repeats: Repeats | None = None
+        self._labels: dict[str, bytes] = {}
+
+    def label(self, name: str) -> tuple[Any, ...]:
+        """Return what a worker needs to know of a batch before it opens it."""
+        place = self.arrays.results
+        results = None if place is None else tuple(place)  # nothing to import
+        return name, self.main_by_reference, results, bool(self.scattered)
+
+    def pickled_label(self, name: str) -> bytes:
+        """Return the pickle of `label`, made once for each name."""
+        label = self._labels.get(name)
+        if label is None:
+            label = self._labels[name] = pickle.dumps(self.label(name))
+        return label
 
     def watch_repeats(self, parallel: Any) -> None:
         """From now on, find out what is sent again and again, if a call is verbose."""
@@ -226,7 +171,7 @@ class Transport:
         check_tasks(batch)
         return Parcel(batch, self)
 
-    def unpack(self, payload: bytes, parcel: Parcel) -> Any:
+    def unpack(self, payload: Any, parcel: Parcel) -> Any:
         """Return the results that a worker sent, or raise the task's error."""
         try:
             out = pickle.loads(payload)
