@@ -126,6 +126,7 @@ LAYERS: dict[str, list[str]] = {
         "_cloudpickle_wrapper",
         "_memmap.arraymap",
         "_memmap.folders",
+        "_memmap.placing",
         "_memmap.views",
         "_memmap.store",
         "_memmap.results",
