@@ -378,7 +378,7 @@ def published_texts() -> list[Path]:
         for path in paths
         if path.is_file() and path.suffix in kinds
         if not built & set(path.parts) and "_cache/" not in path.as_posix()
-        if path != Path(__file__).resolve()
+        if path != Path(__file__).resolve() and path.name != ".git"  # of a work tree
     ]
 
 
