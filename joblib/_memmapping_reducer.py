@@ -15,6 +15,7 @@ from ._memmap.folders import (
     TemporaryFolder,
     choose_root,
 )
+from ._memmap.placing import Place, write_whole
 from ._memmap.reducers import ForwardReducer, reduce_backward
 from ._memmap.store import ArrayStore
 from ._memmap.views import (
@@ -73,6 +74,12 @@ def temporary_folder(
     return TemporaryFolder(path), in_memory
 
 
+def temporary_place(unique: str, temp_folder: str | None = None) -> tuple[Place, bool]:
+    """Choose where files will be written; return it, and whether it is in memory."""
+    folder, in_memory = temporary_folder(unique, temp_folder)
+    return Place(folder, may_move=in_memory), in_memory
+
+
 class TemporaryResourcesManager:
     """Gives each of several contexts a temporary folder of its own.
 
@@ -90,7 +97,7 @@ class TemporaryResourcesManager:
     ) -> None:
         self._temp_folder_root = temp_folder_root
         self._unique = uuid.uuid4().hex
-        self._folders: dict[str, TemporaryFolder] = {}
+        self._places: dict[str, Place] = {}
         self._current = ""
         self.set_current_context(context_id or uuid.uuid4().hex)
 
@@ -105,21 +112,25 @@ class TemporaryResourcesManager:
         It is made at once only on a file system in memory, of which it is not
         sure before that it can be used.
         """
-        if context_id not in self._folders:
-            folder, in_memory = temporary_folder(
+        if context_id not in self._places:
+            place, in_memory = temporary_place(
                 f"{self._unique}_{context_id}", self._temp_folder_root
             )
-            self._folders[context_id] = folder
+            self._places[context_id] = place
             if in_memory:
-                folder.create()
+                place.create()
 
     def resolve_temp_folder_name(self) -> str:
         """Return the path of the current context's folder, made or not."""
-        return self._folders[self._current].path
+        return self._places[self._current].path
 
     def create_temp_folder(self) -> str:
         """Make the current context's folder if it is not there; return its path."""
-        return self._folders[self._current].create()
+        return self._places[self._current].create()
+
+    def current_place(self) -> Place:
+        """Return where the current context's files are written."""
+        return self._places[self._current]
 
     def _clean_temporary_resources(
         self,
@@ -129,11 +140,29 @@ class TemporaryResourcesManager:
     ) -> None:
         """Delete the folder of one context, or those of all."""
         if context_id is None:
-            for folder in self._folders.values():
-                folder.delete()
-        elif context_id in self._folders:
+            for place in self._places.values():
+                place.delete()
+        elif context_id in self._places:
             # a new one is chosen should the context be used again
-            self._folders.pop(context_id).delete()
+            self._places.pop(context_id).delete()
+
+
+class _Resolved:
+    """Writes where a resolver says, which may be another folder each time."""
+
+    def __init__(self, resolver: Callable[[], str] | str) -> None:
+        self._resolver = resolver
+
+    @property
+    def path(self) -> str:
+        return self._resolver() if callable(self._resolver) else self._resolver
+
+    def write(self, name: str, write: Callable[[str], None]) -> str:
+        manager = getattr(self._resolver, "__self__", None)
+        if isinstance(manager, TemporaryResourcesManager):
+            return manager.current_place().write(name, write)
+        os.makedirs(self.path, mode=FOLDER_PERMISSIONS, exist_ok=True)
+        return write_whole(os.path.join(self.path, name), write)
 
 
 class ArrayMemmapForwardReducer:
@@ -168,7 +197,7 @@ class ArrayMemmapForwardReducer:
         self._resolve = temp_folder_resolver
         self._options = (max_nbytes, mmap_mode, unlink_on_gc_collect, verbose, prewarm)
         self._reducer = ForwardReducer(
-            ArrayStore(self._make_folder, early=False),
+            ArrayStore(_Resolved(temp_folder_resolver), early=False),
             max_nbytes,
             mmap_mode,
             verbose,
@@ -179,14 +208,6 @@ class ArrayMemmapForwardReducer:
     @property
     def _temp_folder(self) -> str:
         return self._resolve() if callable(self._resolve) else self._resolve
-
-    def _make_folder(self) -> str:
-        manager = getattr(self._resolve, "__self__", None)
-        if isinstance(manager, TemporaryResourcesManager):
-            return manager.create_temp_folder()
-        folder = self._temp_folder
-        os.makedirs(folder, mode=FOLDER_PERMISSIONS, exist_ok=True)
-        return folder
 
     def __call__(self, a: Any) -> Any:
         """Return a function and arguments that give `a` in the worker."""

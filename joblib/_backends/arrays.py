@@ -13,7 +13,7 @@ from .._memmap.folders import TemporaryFolder
 from .._memmap.reducers import ForwardReducer
 from .._memmap.results import ResultPlace
 from .._memmap.store import ArrayStore, Dump
-from .._memmapping_reducer import temporary_folder
+from .._memmapping_reducer import temporary_folder, temporary_place
 from ..disk import memstr_to_bytes
 
 #: arrays of more bytes go by file
@@ -62,13 +62,14 @@ class CallArrays:
         if isinstance(max_nbytes, str):
             max_nbytes = memstr_to_bytes(max_nbytes)
         call = uuid.uuid4().hex
-        self._folder, _ = temporary_folder(call, temp_folder)
+        #: where the call's files are written
+        self.place, _ = temporary_place(call, temp_folder)
         #: where the workers write large results
         self.results: ResultPlace | None = None
         if max_nbytes is not None and os.name == "posix":
-            own = self._folder if temp_folder is not None else _lasting_folder()
+            own = self.place if temp_folder is not None else _lasting_folder()
             self.results = ResultPlace(own.create(), f"result-{call}", max_nbytes)
-        self._store = ArrayStore(self._folder.create)
+        self._store = ArrayStore(self.place)
         self._reducer = ForwardReducer(
             self._store, max_nbytes, mmap_mode, verbose, bool(prewarm)
         )
@@ -89,18 +90,14 @@ class CallArrays:
     @property
     def folder(self) -> str:
         """Where the files are, once there are any."""
-        return self._folder.path
-
-    def make_folder(self) -> str:
-        """Make the folder of the call's files if it is not there; return its path."""
-        return self._folder.create()
+        return self.place.path
 
     def close(self) -> None:
         """Delete the files. Idempotent."""
         self._store.close()
         if self.results is not None:
             self.results.sweep()
-        self._folder.delete()
+        self.place.delete()
 
 
 #: the options of `CallArrays`, as `Parallel` takes them

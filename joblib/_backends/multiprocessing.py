@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import native
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
@@ -117,7 +118,11 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         is_ours = issubclass(PicklingPool, multiprocessing.pool.Pool)
         if is_ours:
             initializer = given.pop("initializer", None)
-            given["initializer"] = Start(initializer, given.pop("initargs", ()))
+            env = self._prepare_worker_env(n_jobs)
+            given["initializer"] = Start(initializer, given.pop("initargs", ()), env)
+            if method == "fork":
+                # looked for once here, instead of once in each worker
+                native.libraries()
         pool = self._pool = PicklingPool(n_jobs, context=context, **given)
         if is_ours:
             from .guard import PoolGuard

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from . import native, output
+
 #: seconds between two looks, where the system can't tell of a process that ends
 LOOK_INTERVAL = 1.0
 #: that of a worker whose parent is gone
@@ -31,10 +33,16 @@ class Start:
         The user's.
     initargs : iterable
         Its arguments.
+    env : dict of str to str, optional
+        Environment variables about threads of native libraries, where the worker
+        does not have them from its start.
     """
 
     def __init__(
-        self, initializer: Callable[..., Any] | None, initargs: Any = ()
+        self,
+        initializer: Callable[..., Any] | None,
+        initargs: Any = (),
+        env: dict[str, str] | None = None,
     ) -> None:
         if initializer is not None and not callable(initializer):
             raise TypeError(
@@ -44,6 +52,7 @@ class Start:
         self.parent = os.getpid()
         self.initializer = initializer
         self.initargs = tuple(initargs)
+        self.env = env
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Start) and vars(self) == vars(other)
@@ -52,6 +61,9 @@ class Start:
 
     def __call__(self) -> None:
         end_with(self.parent)
+        output.show_lines()
+        if self.env is not None:
+            native.limit_worker(self.env)
         if self.initializer is not None:
             self.initializer(*self.initargs)
 

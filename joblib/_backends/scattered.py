@@ -15,9 +15,11 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .._memmap.folders import FILE_PERMISSIONS
+from .._memmap.placing import Writable
 
 #: seconds between two looks of a worker at whether a call's objects are still needed
 LOOK_INTERVAL = 1.0
@@ -49,8 +51,8 @@ class Scattered:
     ----------
     objects : list or tuple
         They are told by their identity: an equal object is another one.
-    folder : callable
-        Returns the path of the call's folder, made if need be.
+    place : Writable
+        Where the call's files are written.
     dumps : callable
         Pickles an object for the workers.
     """
@@ -58,14 +60,14 @@ class Scattered:
     def __init__(
         self,
         objects: list[Any] | tuple[Any, ...],
-        folder: Callable[[], str],
+        place: Writable,
         dumps: Callable[[Any], bytes],
     ) -> None:
         # Held here, so that their ids stay theirs.
         self._objects = list(objects)
         self._index = {id(obj): index for index, obj in enumerate(self._objects)}
         self._paths: dict[int, str] = {}
-        self._folder = folder
+        self._place = place
         self._dumps = dumps
         self._lock = threading.Lock()
 
@@ -96,19 +98,22 @@ class Scattered:
                 f"scatter[{index}], of type {type(obj).__name__}, can't be pickled "
                 f"({type(error).__name__}: {error})."
             ) from error
-        folder = self._folder()
-        path = os.path.join(folder, f"{os.getpid()}-{index}.scattered")
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
         try:
-            with open(os.open(path, flags, FILE_PERMISSIONS), "wb") as file:
-                file.write(data)
+            return self._place.write(
+                f"{os.getpid()}-{index}.scattered", partial(_write_private, data)
+            )
         except OSError as error:
             raise OSError(
-                f"Could not write scatter[{index}], {len(data)} bytes, to {folder!r} "
-                f"for the workers to read ({error}). Choose another folder by "
+                f"Could not write scatter[{index}], {len(data)} bytes, to "
+                f"{self._place.path!r} for the workers to read ({error}). Choose another folder by "
                 "`temp_folder` or the environment variable JOBLIB_TEMP_FOLDER."
             ) from error
-        return path
+
+
+def _write_private(data: bytes, path: str) -> None:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, FILE_PERMISSIONS), "wb") as file:
+        file.write(data)
 
 
 class _Arrivals:

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from .._engine.context import share_of_cores
+from . import native
 from .base import FallbackToBackend, ParallelBackendBase
 from .thread_cache import CachedThread, give_back, start
 
@@ -67,8 +68,11 @@ class Team:
     Threads join one by one as batches come in, and leave when the team is closed.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limit: int | None = None, level: int = 0) -> None:
         self.size = size
+        #: how many OpenMP threads each of them may have, if that is to be less than
+        #: now; and how deep in other calls this one is
+        self._limit, self._level = limit, level
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         #: queue ``(batch, callback)``; the callback gets the results, or `Failed`
         self.put = self._queue.put
@@ -99,6 +103,7 @@ class Team:
         """Run batches until the team is closed; False if it has given us back."""
         me = threading.current_thread()
         assert isinstance(me, CachedThread)
+        native.limit_thread(self._limit, bool(self._level))
         take = self._queue.get
         out: Any
         while True:
@@ -162,10 +167,13 @@ class ThreadingBackend(ParallelBackendBase):
     supports_sharedmem = True
     shares_machine = True
 
-    _of_one_call = ("_pool", "_n_jobs", "parallel")
+    _of_one_call = ("_pool", "_n_jobs", "_limit", "_lowered", "parallel")
 
     _pool: Team | None = None
     _n_jobs: int = 1
+    #: threads of native libraries in each task; None: as many as they like
+    _limit: int | None = None
+    _lowered: object | None = None
 
     @property
     def lets_workers_draw(self) -> bool:  # type: ignore[override]
@@ -207,8 +215,25 @@ class ThreadingBackend(ParallelBackendBase):
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         self._n_jobs = effective
-        self._pool = Team(effective)
+        is_nested = bool(self.nesting_level)
+        self._limit = None
+        if native.may_lower(is_nested):
+            self._limit = max(share_of_cores() // effective, 1)
+        self._pool = self._new_team()
         return effective
+
+    def _new_team(self) -> Team:
+        return Team(self._n_jobs, self._limit, self.nesting_level or 0)
+
+    def start_call(self) -> None:
+        """Have the tasks share the machine, in what native libraries do in them."""
+        if self._limit is not None:
+            self._lowered = native.begin(self._limit, bool(self.nesting_level))
+
+    def stop_call(self) -> None:
+        """Let native libraries have their threads back."""
+        lowered, self._lowered = self._lowered, None
+        native.end(lowered)
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
@@ -239,7 +264,7 @@ class ThreadingBackend(ParallelBackendBase):
         """Cancel what is queued; a thread ends after the batch it is running."""
         team, self._pool = self._pool, None
         if ensure_ready:
-            self._pool = Team(self._n_jobs)
+            self._pool = self._new_team()
         if team is not None:
             team.close(aborted=True)
 

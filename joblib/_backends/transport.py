@@ -135,7 +135,7 @@ class Transport:
     ) -> None:
         self.arrays = arrays
         self.main_by_reference = main_by_reference
-        self.scattered = Scattered(scatter, arrays.make_folder, self._dumps_alone)
+        self.scattered = Scattered(scatter, arrays.place, self._dumps_alone)
         #: set where what is sent again and again is to be told
         self.repeats: Repeats | None = None
         self._labels: dict[str, bytes] = {}

@@ -12,8 +12,10 @@ import os
 import sys
 import uuid
 import weakref
+from functools import partial
 from typing import Any, NamedTuple
 
+from .placing import write_whole
 from .store import is_fortran, write_elements
 from .views import Reduced
 
@@ -36,10 +38,9 @@ class ResultPlace(NamedTuple):
         """Write an array; return the path, or None where that is not possible."""
         path = os.path.join(self.folder, f"{self.prefix}-{uuid.uuid4().hex}.array")
         try:
-            write_elements(array, path)
+            return write_whole(path, partial(write_elements, array))
         except OSError:  # the place is full, or gone: the pipe does as well
             return None
-        return path
 
     def sweep(self) -> None:
         """Remove the files that nobody has opened, those of an aborted call."""

@@ -6,12 +6,14 @@ import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .arraymap import WeakArrayKeyMap
 from .folders import FILE_PERMISSIONS
+from .placing import Writable
 from .views import Reduced, open_contiguous
 
 #: about as many bytes of a strided array are copied at a time
@@ -24,20 +26,16 @@ def write_elements(array: Any, path: str) -> None:
     Raises
     ------
     OSError
-        If that is not possible; there is no file then.
+        If that is not possible; there may be a part of the file then.
     """
     descriptor = os.open(
         path,
         os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0),
         FILE_PERMISSIONS,
     )
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            for part in _contiguous_parts(array):
-                part.tofile(file)
-    except BaseException:
-        os.unlink(path)
-        raise
+    with os.fdopen(descriptor, "wb") as file:
+        for part in _contiguous_parts(array):
+            part.tofile(file)
 
 
 class Dump:
@@ -57,20 +55,20 @@ class Dump:
 
 
 class ArrayStore:
-    """Writes arrays to files in one folder.
+    """Writes arrays to files, which go with their place at the latest.
 
     Parameters
     ----------
-    folder : callable
-        Returns the path of the folder, made if need be.
+    place : Writable
+        Where to write them.
     early : bool, default=True
         Whether a file goes as soon as nobody needs it. It takes somebody who
         tells of batches that have ended, by `give_back`; else files stay until
         the folder goes.
     """
 
-    def __init__(self, folder: Callable[[], str], early: bool = True) -> None:
-        self._folder = folder
+    def __init__(self, place: Writable, early: bool = True) -> None:
+        self._place = place
         self._early = early
         self._dumps = WeakArrayKeyMap()
         self._lock = threading.RLock()
@@ -99,18 +97,16 @@ class ArrayStore:
             return dump, new
 
     def _write(self, array: Any) -> str:
-        folder = self._folder()
-        path = os.path.join(folder, f"{os.getpid()}-{uuid.uuid4().hex}.array")
+        name = f"{os.getpid()}-{uuid.uuid4().hex}.array"
         try:
-            write_elements(array, path)
+            return self._place.write(name, partial(write_elements, array))
         except OSError as error:
             raise OSError(
-                f"Could not write an array of {array.nbytes} bytes to {folder!r} for "
-                f"the workers to share ({error}). Choose another folder by "
+                f"Could not write an array of {array.nbytes} bytes to "
+                f"{self._place.path!r} for the workers to share ({error}). Choose another folder by "
                 "`temp_folder` or the environment variable JOBLIB_TEMP_FOLDER, or "
                 "raise `max_nbytes` to have arrays sent by copy."
             ) from error
-        return path
 
     def give_back(self, leases: list[Dump]) -> None:
         """Say that a batch which named these files has ended."""

@@ -126,6 +126,7 @@ LAYERS: dict[str, list[str]] = {
         "_cloudpickle_wrapper",
         "_memmap.arraymap",
         "_memmap.folders",
+        "_memmap.placing",
         "_memmap.views",
         "_memmap.store",
         "_memmap.results",
@@ -150,6 +151,8 @@ LAYERS: dict[str, list[str]] = {
         "_backends.sequential",
         "_backends.thread_cache",
         "_backends.ending",
+        "_backends.native",
+        "_backends.output",
         "_backends.orphans",
         "_backends.threads",
         "_backends.admission",
@@ -376,7 +379,7 @@ def published_texts() -> list[Path]:
         for path in paths
         if path.is_file() and path.suffix in kinds
         if not built & set(path.parts) and "_cache/" not in path.as_posix()
-        if path != Path(__file__).resolve()
+        if path != Path(__file__).resolve() and path.name != ".git"  # of a work tree
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from joblib._memmap.arraymap import WeakArrayKeyMap
 from joblib._memmap.folders import TemporaryFolder, choose_root, is_temporary
+from joblib._memmap.placing import Place
 from joblib._memmap.reducers import ForwardReducer, reduce_backward, touch_pages
 from joblib._memmap.store import ArrayStore, reduce_dumped
 from joblib._memmap.views import backing_memmap, has_shareable_memory, reduce_mapped
@@ -111,7 +112,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def store(folder):
-    return ArrayStore(folder.create)
+    return ArrayStore(Place(folder, may_move=False))
 
 
 @pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 import threading
+from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 
@@ -129,9 +130,15 @@ def locked_result(x):
     return {"x": [x, Model(threading.Lock())]}
 
 
-@pytest.fixture(params=["loky", "multiprocessing"])
+METHODS = sorted({"fork", "spawn", "forkserver"} & set(get_all_start_methods()))
+
+
+@pytest.fixture(params=["loky", *METHODS])
 def parallel(request):
-    return Parallel(n_jobs=2, backend=request.param)
+    """Calls a process backend."""
+    name = request.param
+    backend = name if name == "loky" else get_context(name)
+    return Parallel(n_jobs=2, backend=backend)
 
 
 def test_an_argument_is_told(parallel):

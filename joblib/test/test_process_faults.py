@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import os
 import pickle
 import signal
@@ -74,6 +76,22 @@ def kill_worker(sig):
     time.sleep(60)
 
 
+def read_nowhere(_):
+    faulthandler.disable()  # of pytest, which would tell of it at length
+    ctypes.string_at(0)
+
+
+def take_memory(n_bytes):
+    # for this process alone, whose next tasks are to find what they need
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (n_bytes // 2, before[1]))
+    try:
+        return len(bytearray(n_bytes))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def leave_worker(code):
     os._exit(code)
 
@@ -122,23 +140,46 @@ def test_what_only_cloudpickle_can_carry(make_each):
     assert Parallel(2, backend=make_each())(tasks) == [3, 4, 5]
 
 
-@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_worker(make, sig):
-    backend = make()
-    with pytest.raises(TerminatedWorkerError, match=sig.name):
+@pytest.mark.parametrize(
+    ("sig", "cause"),
+    [(signal.SIGKILL, "memory"), (signal.SIGTERM, ""), (signal.SIGSEGV, "fault")],
+)
+def test_a_killed_worker(make_each, sig, cause):
+    backend = make_each()
+    with pytest.raises(TerminatedWorkerError, match=sig.name) as caught:
         Parallel(2, backend=backend)(delayed(kill_worker)(sig) for _ in range(4))
+    assert cause in str(caught.value)
     # and the next call has workers again
     assert Parallel(2, backend=backend)([delayed(square)(3)]) == [9]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="is an error elsewhere, and no signal")
+def test_a_worker_that_reads_where_nothing_is(make_each):
+    backend = make_each()
+    with pytest.raises(TerminatedWorkerError, match="SIGSEGV"):
+        Parallel(2, backend=backend)(delayed(read_nowhere)(i) for i in range(4))
+    assert Parallel(2, backend=backend)([delayed(square)(3)]) == [9]
+
+
+def test_a_worker_without_memory(make_each):
+    pytest.importorskip("resource")
+    backend = make_each()
+    with Parallel(2, backend=backend) as parallel:
+        with pytest.raises(MemoryError):
+            parallel([delayed(take_memory)(1 << 40)])
+        assert parallel(delayed(square)(i) for i in range(4)) == [0, 1, 4, 9]
+
+
 @pytest.mark.parametrize("code", [0, 5])
-def test_a_worker_that_leaves(make, code):
-    with pytest.raises(TerminatedWorkerError):
-        Parallel(2, backend=make())(delayed(leave_worker)(code) for _ in range(4))
+def test_a_worker_that_leaves(make_each, code):
+    backend = make_each()
+    with pytest.raises(TerminatedWorkerError, match=rf"\b{code}\b"):
+        Parallel(2, backend=backend)(delayed(leave_worker)(code) for _ in range(4))
+    assert Parallel(2, backend=backend)([delayed(square)(3)]) == [9]
 
 
-def test_a_killed_worker_within_a_context(make):
-    with Parallel(2, backend=make()) as parallel:
+def test_a_killed_worker_within_a_context(make_each):
+    with Parallel(2, backend=make_each()) as parallel:
         assert parallel([delayed(square)(3)]) == [9]
         with pytest.raises(TerminatedWorkerError):
             parallel([delayed(kill_worker)(signal.SIGKILL)])
@@ -164,7 +205,7 @@ def test_an_argument_that_cannot_be_pickled(make_each):
         Parallel(2, backend=make_each())(tasks)
 
 
-def test_a_function_that_cannot_be_pickled(make):
+def test_a_function_that_cannot_be_pickled(make_each):
     lock = threading.Lock()
 
     def guarded(x):
@@ -172,7 +213,7 @@ def test_a_function_that_cannot_be_pickled(make):
             return x
 
     with pytest.raises(pickle.PicklingError, match=r"the task to send.*guarded"):
-        Parallel(2, backend=make())(delayed(guarded)(i) for i in range(4))
+        Parallel(2, backend=make_each())(delayed(guarded)(i) for i in range(4))
 
 
 def test_a_result_that_cannot_be_pickled(make_each):
@@ -180,25 +221,25 @@ def test_a_result_that_cannot_be_pickled(make_each):
         Parallel(2, backend=make_each())(delayed(make_lock)(i) for i in range(4))
 
 
-def test_an_argument_that_cannot_be_read(make):
+def test_an_argument_that_cannot_be_read(make_each):
     tasks = [delayed(square)(UnreadableElsewhere()) for _ in range(4)]
     with pytest.raises(pickle.UnpicklingError, match=r"'square'.*no such thing here"):
-        Parallel(2, backend=make())(tasks)
+        Parallel(2, backend=make_each())(tasks)
 
 
-def test_a_result_that_cannot_be_read(make):
+def test_a_result_that_cannot_be_read(make_each):
     with pytest.raises(pickle.UnpicklingError, match=r"'make_unreadable'"):
-        Parallel(2, backend=make())(delayed(make_unreadable)(i) for i in range(4))
+        Parallel(2, backend=make_each())(delayed(make_unreadable)(i) for i in range(4))
 
 
-def test_an_error_that_cannot_be_read(make):
+def test_an_error_that_cannot_be_read(make_each):
     with pytest.raises(Exception, match="OddError: 7"):
-        Parallel(2, backend=make())([delayed(fail_oddly)(7)])
+        Parallel(2, backend=make_each())([delayed(fail_oddly)(7)])
 
 
-def test_frames_of_the_worker(make):
+def test_frames_of_the_worker(make_each):
     with pytest.raises(ZeroDivisionError) as caught:
-        Parallel(2, backend=make())([delayed(outer_frame)(0)])
+        Parallel(2, backend=make_each())([delayed(outer_frame)(0)])
     told = str(caught.value.__cause__)
     assert "outer_frame" in told
     assert "inner_frame" in told
@@ -207,13 +248,13 @@ def test_frames_of_the_worker(make):
 @pytest.mark.parametrize(
     ("function", "error"), [(interrupt, KeyboardInterrupt), (leave, SystemExit)]
 )
-def test_errors_that_would_end_a_worker(make, function, error):
+def test_errors_that_would_end_a_worker(make_each, function, error):
     with pytest.raises(error):
-        Parallel(2, backend=make())(delayed(function)(3) for _ in range(4))
+        Parallel(2, backend=make_each())(delayed(function)(3) for _ in range(4))
 
 
-def test_an_initializer_that_fails(make):
-    backend = make(initializer=refuse_to_start)
+def test_an_initializer_that_fails(make_each):
+    backend = make_each(initializer=refuse_to_start)
     with pytest.raises(TerminatedWorkerError):
         Parallel(2, backend=backend)(delayed(square)(i) for i in range(4))
 

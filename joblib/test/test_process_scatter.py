@@ -148,11 +148,14 @@ def test_no_file_is_left(backend, tmp_path):
 
 
 def test_a_full_disk_is_told(tmp_path):
-    def full():
-        raise OSError(28, "No space left on device")
+    class Full:
+        path = "/nowhere"
 
-    held = scattered.Scattered([[1]], full, pickle.dumps)
-    with pytest.raises(OSError, match="No space left"):
+        def write(self, name, write):
+            raise OSError(28, "No space left on device")
+
+    held = scattered.Scattered([[1]], Full(), pickle.dumps)
+    with pytest.raises(OSError, match="'/nowhere'.*No space left"):
         held.name_of(held._objects[0])
 
 
