@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._captured import CapturedError, capture_call
+from .flat import flatten_results
 from .picklers import Reducers, dumps
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def deliver(parcel: Arrived) -> bytes:
     name = parcel.name
     out = capture_call(lambda: parcel.open()())
     try:
-        return dumps(out, parcel.reducers(), parcel.main_by_reference)
+        return dumps(flatten_results(out), parcel.reducers(), parcel.main_by_reference)
     except Exception as error:
         from .culprit import parts_of_results
 

@@ -33,6 +33,7 @@ GO = 0
 #: files of one message; the kernel takes 253
 MOST_FILES = 250
 
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 
 
@@ -166,16 +167,18 @@ class Inbox:
         self._view = memoryview(self._buffer)
         self._room = socket.CMSG_LEN(MOST_FILES * array("i").itemsize)
 
-    def receive(self) -> Message | None:
+    def receive(self, wait: bool = True) -> Message | None:
         """Wait for a message; None if there will be none any more.
 
         Raises
         ------
         BlockingIOError
-            If the socket has a time limit, and that is over.
+            If there is none and this is not to wait, or has waited for as long as
+            the socket's time limit says.
         """
+        flags = _CLOEXEC if wait else _CLOEXEC | socket.MSG_DONTWAIT
         size, ancillary, _, _ = self._end.recvmsg_into(
-            [self._buffer], self._room, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            [self._buffer], self._room, flags
         )
         if not size:
             return None

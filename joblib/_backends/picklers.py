@@ -18,6 +18,7 @@ Reducers = Mapping[type, Callable[[Any], Any]]
 NameOf = Callable[[Any], "str | None"]
 
 _MAIN_NAMES = ("__main__", "__mp_main__")
+_IN_FULL = tuple(name.encode() for name in _MAIN_NAMES)
 
 
 def _reachable_in_main(obj: Any) -> bool:
@@ -31,12 +32,10 @@ def _reachable_in_main(obj: Any) -> bool:
 class _PlainPickler(pickle.Pickler):
     """Pickles what has a name by its name."""
 
-    def __init__(self, file: io.BytesIO, name_of: NameOf) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._name_of = name_of
+    name_of: NameOf
 
     def persistent_id(self, obj: Any) -> Any:
-        return self._name_of(obj)
+        return self.name_of(obj)
 
 
 class TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -94,6 +93,52 @@ def _shared_reducers() -> dict[type, Any]:
     return getattr(ForkingPickler, "_extra_reducers", {})
 
 
+class _NotPlain(Exception):
+    """Something has to be pickled by cloudpickle."""
+
+
+class _CheckingPickler(pickle.Pickler):
+    """Pickles plainly, and raises where that would name the main module."""
+
+    name_of: NameOf | None = None
+
+    def reducer_override(self, obj: Any) -> Any:
+        # asked about functions, classes, and whatever is not of a built-in type
+        if getattr(obj, "__module__", None) in _MAIN_NAMES:
+            raise _NotPlain
+        return NotImplemented
+
+
+class _NamingCheckingPickler(_CheckingPickler):
+    """Pickles what has a name by its name."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        assert self.name_of is not None
+        return self.name_of(obj)
+
+
+def _dump_plainly(
+    kind: type[pickle.Pickler],
+    obj: Any,
+    reducers: Reducers,
+    name_of: NameOf | None,
+) -> bytes | None:
+    buffer = io.BytesIO()
+    pickler: Any = kind(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {
+        **copyreg.dispatch_table,
+        **_shared_reducers(),
+        **reducers,
+    }
+    if name_of is not None:
+        pickler.name_of = name_of
+    try:
+        pickler.dump(obj)
+    except Exception:  # told again by cloudpickle, if it can't do better
+        return None
+    return buffer.getvalue()
+
+
 def _plainly(
     obj: Any, reducers: Reducers, main_by_reference: bool, name_of: NameOf | None
 ) -> bytes | None:
@@ -103,28 +148,29 @@ def _plainly(
     would look for in vain: what lives in the main module, or in a module that
     the user wants sent by value.
     """
+    global _main_is_text
     if cloudpickle.list_registry_pickle_by_value():
         return None
-    buffer = io.BytesIO()
-    pickler = (
-        pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-        if name_of is None
-        else _PlainPickler(buffer, name_of)
-    )
-    pickler.dispatch_table = {
-        **copyreg.dispatch_table,
-        **_shared_reducers(),
-        **reducers,
-    }
-    try:
-        pickler.dump(obj)
-    except Exception:  # told again by cloudpickle, if it can't do better
-        return None
-    data = buffer.getvalue()
-    # Whatever is named is named in full. Text that looks so does no harm.
-    if not main_by_reference and (b"__main__" in data or b"__mp_main__" in data):
-        return None
+    if not _main_is_text or main_by_reference:
+        plain = pickle.Pickler if name_of is None else _PlainPickler
+        data = _dump_plainly(plain, obj, reducers, name_of)
+        # Whatever is named is named in full.
+        if main_by_reference or data is None or not _may_name_main(data):
+            return data
+    # It may be but a text that looks so, as filters of warnings have: then those
+    # that come next will have it, too.
+    checking = _CheckingPickler if name_of is None else _NamingCheckingPickler
+    data = _dump_plainly(checking, obj, reducers, name_of)
+    _main_is_text = data is not None and _may_name_main(data)
     return data
+
+
+def _may_name_main(data: bytes) -> bool:
+    return any(name in data for name in _IN_FULL)
+
+
+#: whether the last pickle had the main module's name in it, but nothing from there
+_main_is_text = False
 
 
 def dumps(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .delivering import Arrived, deliver
@@ -37,13 +39,15 @@ class Station:
     def __init__(self, ends: Ends, initializer: Callable[..., Any] | None) -> None:
         self.ends = ends
         self.initializer = initializer
+        #: what tasks will want that are given arrays
+        self.modules = [name for name in ("numpy",) if name in sys.modules]
 
     def __call__(self, *args: Any) -> None:
         global _worker
         for end in self.ends:
             # not for the programs that tasks start
             os.set_inheritable(end.fileno(), False)
-        _worker = Worker(self.ends)
+        _worker = Worker(self.ends, self.modules)
         if self.initializer is not None:
             self.initializer(*args)
 
@@ -65,53 +69,73 @@ class Worker:
     Parameters
     ----------
     ends : Ends
+    modules : list of str
+        What to import once there is time for it.
     """
 
-    def __init__(self, ends: Ends) -> None:
+    def __init__(self, ends: Ends, modules: list[str]) -> None:
         self._inbox = Inbox(ends.tasks)
         self._results = ends.results
-        #: bytes in use after the first batch, which loky takes as the measure as well
+        self._modules = modules
+        #: bytes in use after the first job, which loky takes as the measure as well
         self._reference: int | None = None
-        self._looked = 0.0
+        self._looked = time.monotonic()
 
     def serve(self) -> None:
-        while True:
-            try:
-                message = self._inbox.receive()
-            except BlockingIOError:
-                return
-            if message is None or message.number == GO:
-                return
-            number = message.number
-            arrived = Arrived.read(message.label, message.body)
-            del message
-            reply = Outgoing(number, b"", deliver(arrived))
-            del arrived
-            try:
-                reply.send(self._results)
-            finally:
-                reply.discard()
-            del reply
-            if self._is_to_be_looked_at():
-                return
-
-    def _is_to_be_looked_at(self) -> bool:
-        """Whether loky is to look at how much memory this worker uses."""
-        now = time.monotonic()
         if self._reference is None:
-            # The first batch is a job of its own: loky measures after that.
-            self._reference = memory_in_use()
-            self._looked = now
-            return True
+            self._serve_first()
+            return
+        while self._run_one() and not self._is_to_be_looked_at():
+            pass
+
+    def _serve_first(self) -> None:
+        """Run what is there when this worker is new: a short job, after which loky
+        takes the measure of its memory."""
+        if not self._run_one():
+            return
+        while self._run_one(wait=False) and not self._is_time():
+            pass
+        for name in self._modules:
+            with suppress(Exception):  # told when a task imports it
+                importlib.import_module(name)
+        self._reference = memory_in_use()
+
+    def _run_one(self, wait: bool = True) -> bool:
+        """Run the next batch; False if there is none, or this worker is to go."""
+        try:
+            message = self._inbox.receive(wait)
+        except BlockingIOError:
+            return False
+        if message is None or message.number == GO:
+            return False
+        arrived = Arrived.read(message.label, message.body)
+        number = message.number
+        del message  # and with it its memory, as soon as the batch is opened
+        reply = Outgoing(number, b"", deliver(arrived))
+        try:
+            reply.send(self._results)
+        finally:
+            reply.discard()
+        return True
+
+    def _is_time(self) -> bool:
+        now = time.monotonic()
         if now - self._looked < LOOK_INTERVAL:
             return False
         self._looked = now
+        return True
+
+    def _is_to_be_looked_at(self) -> bool:
+        """Whether loky is to look at how much memory this worker uses."""
+        if not self._is_time():
+            return False
         if "psutil" not in sys.modules:  # loky can't measure, and collects instead
             gc.collect()
             return False
         from loky.process_executor import _MAX_MEMORY_LEAK_SIZE as most
 
-        return bool(memory_in_use() - self._reference > most)
+        assert self._reference is not None
+        return memory_in_use() - self._reference > int(most)
 
 
 def memory_in_use() -> int:

@@ -23,6 +23,7 @@ from .._engine.batch import BatchedCalls, name_of
 from .._memmap.store import Dump
 from .arrays import CallArrays
 from .delivering import Arrived, culprit_in
+from .flat import flatten_tasks
 from .messages import Outgoing
 from .outgoing import check_tasks
 from .picklers import dumps
@@ -84,8 +85,13 @@ class Parcel:
         scattered = transport.scattered
         reducers = transport.arrays.reducers(self.leases)
         name_of = scattered.name_of if scattered else None
+        batch = self.batch
         try:
-            payload = dumps(self.batch, reducers, by_reference, name_of)
+            if name_of is None and isinstance(batch, BatchedCalls):
+                items = flatten_tasks(batch.items)
+                if items is not batch.items:
+                    batch = batch.with_items(items)
+            payload = dumps(batch, reducers, by_reference, name_of)
             self.has_mapped = bool(self.leases) or bool(scattered)
         except Exception as error:
             from .culprit import parts_of_tasks

@@ -164,6 +164,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.scattered",
         "_backends.repeats",
         "_backends.messages",
+        "_backends.flat",
         "_backends.delivering",
         "_backends.transport",
         "_backends.delivery",
