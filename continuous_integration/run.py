@@ -42,7 +42,8 @@ SKLEARN_FULL = [
     "sklearn.model_selection.tests.test_search",
 ]
 UNIT_TIMEOUT = 900  # seconds
-SOAK_TIMEOUT = 900
+SOAK_TIMEOUT = 900  # besides the time that calls are made for
+SOAK_SECONDS = 600  # for which `make soak` makes calls of all kinds
 UPSTREAM_TIMEOUT = 600
 
 
@@ -244,11 +245,16 @@ def step_unit(runner: Runner, python: Path) -> None:
     runner.run(title, [*argv, f"--junitxml={report}"], UNIT_TIMEOUT, report=report)
 
 
-def step_soak(runner: Runner, python: Path) -> None:
+def step_soak(runner: Runner, python: Path, seconds: int = 0) -> None:
     report = REPORTS / "soak.xml"
-    argv = [python, "-m", "pytest", "-q", "-m", "soak", "joblib"]
+    # with the output of those that pass, which are their figures
+    argv = [python, "-m", "pytest", "-q", "-rP", "-m", "soak", "joblib"]
     runner.run(
-        "soak tests", [*argv, f"--junitxml={report}"], SOAK_TIMEOUT, report=report
+        "soak tests",
+        [*argv, f"--junitxml={report}"],
+        SOAK_TIMEOUT + seconds,
+        env={"JOBLIB_SOAK_SECONDS": str(seconds)} if seconds else None,
+        report=report,
     )
 
 
@@ -321,8 +327,8 @@ def command_unit(runner: Runner, options: argparse.Namespace) -> None:
 
 
 def command_soak(runner: Runner, options: argparse.Namespace) -> None:
-    """Run those of this package's own tests that take long."""
-    step_soak(runner, home("test,lint,demo"))
+    """Run those of this package's own tests that take long, for as long as it takes."""
+    step_soak(runner, home("test,lint,demo"), SOAK_SECONDS)
 
 
 def command_upstream(runner: Runner, options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Station:
             # not for the programs that tasks start
             os.set_inheritable(end.fileno(), False)
         _worker = Worker(self.ends, self.modules)
+        _worker.heed_interrupts()
         if self.initializer is not None:
             self.initializer(*args)
 
@@ -80,6 +82,22 @@ class Worker:
         #: bytes in use after the first job, which loky takes as the measure as well
         self._reference: int | None = None
         self._looked = time.monotonic()
+        self._at_work = False
+
+    def heed_interrupts(self) -> None:
+        """From now on, let Ctrl-C interrupt tasks, and not the wait for one.
+
+        A terminal sends it to this worker along with its parent, which may be about
+        something else. Were the wait interrupted, the parent's next call would be told
+        of it, or a message be lost.
+        """
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            with suppress(ValueError):  # not the main thread: then nothing gets there
+                signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        if self._at_work:
+            raise KeyboardInterrupt
 
     def serve(self) -> None:
         if self._reference is None:
@@ -111,7 +129,12 @@ class Worker:
         arrived = Arrived.read(message.label, message.body)
         number = message.number
         del message  # and with it its memory, as soon as the batch is opened
-        reply = Outgoing(number, b"", deliver(arrived))
+        self._at_work = True
+        try:
+            results = deliver(arrived)
+        finally:
+            self._at_work = False
+        reply = Outgoing(number, b"", results)
         try:
             reply.send(self._results)
         finally:

@@ -111,3 +111,38 @@ def test_an_interrupt_ends_all_at_once(method, state, whom, tmp_path):
         took.append(seconds)
         assert said.rstrip().endswith("KeyboardInterrupt"), said
     assert took[-1] <= LIMIT, took
+
+
+IDLE = """
+import os, signal, time
+from joblib import Parallel, delayed
+
+def pids():
+    return set(Parallel(2, backend="loky", batch_size=1)(
+        delayed(os.getpid)() for _ in range(20)
+    ))
+
+if __name__ == "__main__":
+    before = pids()
+    for _ in range(10):
+        try:
+            os.killpg(0, signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            pass
+        assert pids() <= before
+    print("fine")
+"""
+
+
+def test_workers_that_wait_are_not_interrupted(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(IDLE)
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        start_new_session=True,
+    )
+    assert done.stdout == "fine\n", done.stderr
