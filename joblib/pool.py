@@ -10,6 +10,7 @@ from multiprocessing.pool import Pool
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
+from ._forking import make_process
 from ._memmapping_reducer import TemporaryResourcesManager, get_memmapping_reducers
 
 
@@ -89,6 +90,9 @@ class PicklingPool(Pool):
 
     # Other projects put a pool of their own in place of the base class: keep to
     # what any pool has.
+
+    #: what the base class makes its workers by
+    Process = staticmethod(make_process)
 
     def __init__(
         self,

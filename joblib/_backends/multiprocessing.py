@@ -120,15 +120,18 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             initializer = given.pop("initializer", None)
             env = self._prepare_worker_env(n_jobs)
             given["initializer"] = Start(initializer, given.pop("initargs", ()), env)
+            # Imported before there are workers: one that is forked while another
+            # thread imports a module would wait for that thread for ever.
+            from . import delivering, picklers  # noqa: F401 - what workers need
+            from .guard import PoolGuard
+            from .scattered import scatter_of
+            from .transport import Transport
+
             if method == "fork":
                 # looked for once here, instead of once in each worker
                 native.libraries()
         pool = self._pool = PicklingPool(n_jobs, context=context, **given)
         if is_ours:
-            from .guard import PoolGuard
-            from .scattered import scatter_of
-            from .transport import Transport
-
             assert self._arrays is not None
             self._transport = Transport(
                 self._arrays, workers_have_main(method), scatter_of(options)

@@ -132,6 +132,7 @@ LAYERS: dict[str, list[str]] = {
         "_memmap.results",
         "_memmap.reducers",
         "_memmapping_reducer",
+        "_forking",
         "pool",
         "executor",
     ],
