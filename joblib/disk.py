@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 TYPE_CHECKING = False
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 # open) cannot always be removed at the first attempt.
 RM_SUBDIRS_RETRY_TIME = 0.1  # seconds between two attempts
 RM_SUBDIRS_N_RETRY = 10
+
+#: bytes: to free a file of this size takes about as long as to start a thread for it
+LARGE_FILE = 1 << 23
 
 _SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 _STAT_BLOCK = 512  # bytes: the unit of st_blocks, whatever the file system's own is
@@ -179,3 +183,35 @@ def _remove_empty(folder_path: str) -> None:
     if count:
         raise OSError(f"Expected empty folder {folder_path} but got {count} files.")
     os.rmdir(folder_path)
+
+
+def close_later(descriptors: list[int]) -> None:
+    """Close files in a thread which nobody waits for.
+
+    The system frees a file with its last name or descriptor, whichever goes later,
+    and that takes a while for a large one.
+    """
+
+    def close() -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    try:
+        threading.Thread(target=close, name="joblib-free-file").start()
+    except RuntimeError:  # no more threads, or the interpreter is ending
+        close()
+
+
+def hold_large_files(folder: str) -> list[int]:
+    """Open the large files of a folder that is about to go, for `close_later`."""
+    held: list[int] = []
+    if os.name != "posix":  # Windows deletes no open file
+        return held
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if len(held) < 100 and entry.stat().st_size >= LARGE_FILE:
+                    held.append(os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:  # it is gone, or we may not: then nothing is held
+        pass
+    return held

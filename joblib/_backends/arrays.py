@@ -24,11 +24,13 @@ DEFAULT_MAX_NBYTES = 1e6
 _result_folders: dict[tuple[int, str], TemporaryFolder] = {}
 
 
-def _lasting_folder() -> TemporaryFolder:
-    folder, _ = temporary_folder("results-" + uuid.uuid4().hex)
-    key = os.getpid(), os.path.dirname(folder.path)
-    known = _result_folders.setdefault(key, folder)
-    known.create()
+def _lasting_folder(root: str) -> TemporaryFolder:
+    """Return the folder for results that is in `root`, where calls have theirs."""
+    key = os.getpid(), root
+    known = _result_folders.get(key)
+    if known is None:
+        folder, _ = temporary_folder("results-" + uuid.uuid4().hex)
+        known = _result_folders.setdefault(key, folder)
     return known
 
 
@@ -67,7 +69,8 @@ class CallArrays:
         #: where the workers write large results
         self.results: ResultPlace | None = None
         if max_nbytes is not None and os.name == "posix":
-            own = self.place if temp_folder is not None else _lasting_folder()
+            root = os.path.dirname(self.place.path)
+            own = self.place if temp_folder is not None else _lasting_folder(root)
             self.results = ResultPlace(own.create(), f"result-{call}", max_nbytes)
         self._store = ArrayStore(self.place)
         self._reducer = ForwardReducer(

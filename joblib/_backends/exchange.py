@@ -20,6 +20,7 @@ import weakref
 from collections import deque
 from typing import Any
 
+from .._engine.relief import on_waiting
 from .delivery import Delivery, copy_of
 from .messages import GO, Inbox, Outgoing, socket_pair
 from .serving import Ends
@@ -59,7 +60,7 @@ class Exchange:
         self._large = False
         self._failure: BaseException | None = None
         self._refusal: BaseException | None = None
-        self._receiver: threading.Thread | None = None
+        self._receives = False
         self._owner = os.getpid()
 
     @property
@@ -74,8 +75,9 @@ class Exchange:
             failure = self._failure or self._refusal
             if failure is None:
                 self._backlog.append(delivery)
-                if self._receiver is None:
-                    self._start_receiver()
+                if not self._receives:
+                    self._receives = True
+                    _Shift(weakref.ref(self), self._results).start()
         if failure is not None:
             delivery.settle(None, copy_of(failure))
             return
@@ -127,15 +129,6 @@ class Exchange:
             pass
 
     # --------------------------------------------------------------- inward
-    def _start_receiver(self) -> None:
-        self._receiver = threading.Thread(
-            target=_receive,
-            args=(weakref.ref(self), self._results),
-            name="joblib-exchange",
-            daemon=True,
-        )
-        self._receiver.start()
-
     def _settle(self, number: int, payload: Any, error: BaseException | None) -> None:
         delivery = self._take(number)
         if delivery is not None:
@@ -194,16 +187,32 @@ class Exchange:
             end.close()
 
 
-def _receive(reference: weakref.ref[Exchange], end: socket.socket) -> None:
-    """Hand over what workers send, until the exchange is closed."""
-    inbox = Inbox(end)
-    while True:
-        try:
-            message = inbox.receive()
-        except OSError:  # closed
-            return
-        exchange = reference()
-        if message is None or exchange is None:
-            return
-        exchange.arrived(message.number, message.body)
-        del message, exchange
+class _Shift:
+    """One thread's time as the receiver."""
+
+    def __init__(self, exchange: weakref.ref[Exchange], end: socket.socket) -> None:
+        self._exchange = exchange
+        self._end = end
+        self._over = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="joblib-exchange", daemon=True).start()
+
+    def _end_early(self) -> None:
+        self._over = True
+        _Shift(self._exchange, self._end).start()
+
+    def _run(self) -> None:
+        """Hand over what workers send, until the exchange is closed."""
+        on_waiting(self._end_early)
+        inbox = Inbox(self._end)
+        while not self._over:
+            try:
+                message = inbox.receive()
+            except OSError:  # closed
+                return
+            exchange = self._exchange()
+            if message is None or exchange is None:
+                return
+            exchange.arrived(message.number, message.body)
+            del message, exchange

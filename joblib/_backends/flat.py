@@ -66,9 +66,9 @@ def count_flat(obj: Any) -> int:
             continue
         if not kinds <= _PLAIN or type(container) in (set, frozenset):
             return 0
-        if n_seen + len(todo) + len(values) > MOST_INNER:
-            return 0
         todo += [value for value in values if type(value) in _CONTAINERS]
+        if n_seen + len(todo) > MOST_INNER:
+            return 0
     return n_seen
 
 
@@ -144,4 +144,6 @@ def flatten_results(results: Any) -> Any:
     if not set(map(type, results)) <= _PLAIN:
         return results
     flat = _replacements(results)
+    if not flat:
+        return results
     return [flat.get(id(result), result) for result in results]

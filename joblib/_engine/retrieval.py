@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from .batch import explain_undelayed, run_wrapped
+from .relief import before_waiting
 from .run import ANY, END, Run
 
 # Seconds. A Ctrl-C does not end a wait when it comes just before it, or when the
@@ -96,6 +97,7 @@ def _wait(run: Run, job: Any) -> None:
     The condition is held. Without a job, no clock runs: the caller's iterable
     may take its time.
     """
+    before_waiting()
     if run.timeout is None or job is None:
         run.condition.wait(_LONGEST_WAIT)
         return
@@ -163,7 +165,7 @@ def _all(run: Run) -> list[Any]:
         try:
             while not run.drained():
                 _check(run)
-                run.condition.wait(_LONGEST_WAIT)
+                _wait(run, None)
             _check(run)
         finally:
             run.awaited = None

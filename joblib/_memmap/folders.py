@@ -10,6 +10,8 @@ import tempfile
 import threading
 from typing import Any
 
+from ..disk import close_later, hold_large_files
+
 FOLDER_PERMISSIONS = stat.S_IRUSR | stat.S_IWUSR | stat.S_IXUSR
 FILE_PERMISSIONS = stat.S_IRUSR | stat.S_IWUSR
 
@@ -89,7 +91,10 @@ class TemporaryFolder:
             # a forked child is not to delete what its parent still uses
             if self._owner != os.getpid():
                 return
+            held = hold_large_files(self.path)
             shutil.rmtree(self.path, ignore_errors=True)
+            if held:
+                close_later(held)
             if os.path.exists(self.path):
                 return
             self._owner = None

@@ -17,10 +17,10 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from typing import Any
 
+from .. import disk
 from ..backports import concurrency_safe_rename
 from . import leftovers
 
@@ -30,8 +30,6 @@ _NEW_FILE_MODE = 0o666  # less the umask, as for open()
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DESCRIPTORS = "/proc/self/fd"
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", -1)}
-# To free a replaced file of this size takes about as long as to start a thread for it.
-_LARGE_BYTES = 1 << 23
 
 
 def _open_nameless(directory: str) -> int | None:
@@ -125,20 +123,14 @@ def _held(path: str, size: int) -> Iterator[None]:
         If the file may not be written, as `open` raises it.
     """
     descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
-    if size < _LARGE_BYTES or os.name != "posix":  # Windows replaces no open file
+    if size < disk.LARGE_FILE or os.name != "posix":  # Windows replaces no open file
         os.close(descriptor)
         yield
         return
     try:
         yield
     finally:
-        closing = threading.Thread(
-            target=os.close, args=(descriptor,), name="joblib-free-replaced-file"
-        )
-        try:
-            closing.start()
-        except RuntimeError:  # no more threads, or the interpreter is ending
-            os.close(descriptor)
+        disk.close_later([descriptor])
 
 
 @contextlib.contextmanager

@@ -137,6 +137,7 @@ LAYERS: dict[str, list[str]] = {
         "executor",
     ],
     "4 decisions": [
+        "_engine.relief",
         "_engine.context",
         "_engine.resolve",
         "_engine.registry",

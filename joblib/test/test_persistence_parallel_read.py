@@ -140,7 +140,7 @@ def test_large_files_that_are_replaced_are_let_go(tmp_path):
     for n in range(3):
         joblib.dump(np.full(2 << 20, n), path)
     for thread in threading.enumerate():
-        if thread.name == "joblib-free-replaced-file":
+        if thread.name == "joblib-free-file":
             thread.join(10)
     opened = (
         {
