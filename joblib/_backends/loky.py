@@ -72,8 +72,11 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
         self.parallel = parallel
         self._options = options
-        if any(options.get(name, usual) is not usual for name, usual in USUAL.items()):
-            self._get_transport()  # which tells of wrong values
+        unusual = any(
+            options.get(name, usual) is not usual for name, usual in USUAL.items()
+        )
+        if unusual or getattr(parallel, "_managed_backend", False):
+            self._get_transport()  # which tells of wrong values, and where files go
         # for `abort_everything`, which must not negotiate anew
         self._restart = partial(self._start, workers, idle_worker_timeout, options)
         self._restart()

@@ -4,7 +4,8 @@ Environment variables do that for processes that start anew, see
 `ParallelBackendBase._prepare_worker_env`. Where a library is loaded already, because
 the worker is a thread or a forked process, it takes the package threadpoolctl; where
 that is not installed, such libraries keep the threads they have. Nothing is raised
-here, only lowered.
+here, only lowered. On threads that is OpenMP, which counts them for each thread of the
+program; BLAS has one number for all, the caller's among them, and keeps it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,6 @@ class _Found(NamedTuple):
 
 
 _found = _Found(0, [])
-_lock = threading.Lock()
-#: by call on threads: the most threads that a library may use in each of its tasks
-_limits: dict[object, int] = {}
-#: by library, with its threads when the first of these calls began
-_before: dict[str, tuple[Any, int]] = {}
 
 
 class _Here(threading.local):
@@ -84,10 +80,10 @@ def _lower(library: Any, limit: int) -> None:
 
 
 def may_lower(is_nested: bool) -> bool:
-    """Whether there is anything that `begin` or `limit_thread` could lower."""
+    """Whether there is anything that `limit_thread` could lower."""
     # the user's own word is known without a look at the libraries
     by_user = not is_nested and os.environ.get("OMP_NUM_THREADS")
-    return not by_user and bool(libraries())
+    return not by_user and any(map(_is_of_thread, libraries()))
 
 
 def limit_worker(env: dict[str, str]) -> None:
@@ -103,58 +99,6 @@ def limit_worker(env: dict[str, str]) -> None:
         value = env.get(VARIABLES.get(library.internal_api, "OMP_NUM_THREADS"), "")
         if value.isdecimal() and int(value) > 0:
             _lower(library, int(value))
-
-
-def begin(limit: int, is_nested: bool) -> object | None:
-    """Lower the threads of this process while a call runs on threads of it.
-
-    Parameters
-    ----------
-    limit : int
-        Threads that a library may use in each task.
-    is_nested : bool
-        Whether the call is made by a task of another: then environment variables
-        are those of its worker, and else the user's, which are left alone.
-
-    Returns
-    -------
-    object or None
-        For `end`; None if there is nothing to be undone.
-    """
-    found = [
-        library
-        for library in libraries()
-        if not _is_of_thread(library) and (is_nested or not _is_set_by_user(library))
-    ]
-    if not found:
-        return None
-    call = object()
-    with _lock:
-        _limits[call] = limit
-        for library in found:
-            _before.setdefault(library.filepath, (library, library.get_num_threads()))
-        _apply()
-    return call
-
-
-def end(call: object | None) -> None:
-    """Say that a call has ended; with the last one all is as it was. Idempotent."""
-    if call is None:
-        return
-    with _lock:
-        if _limits.pop(call, None) is None:
-            return
-        _apply()
-        if not _limits:
-            _before.clear()
-
-
-def _apply() -> None:
-    limit = min(_limits.values(), default=None)
-    for library, before in _before.values():
-        wanted = before if limit is None else min(before, limit)
-        if library.get_num_threads() != wanted:
-            library.set_num_threads(wanted)
 
 
 def limit_thread(limit: int | None, is_nested: bool = False) -> None:
@@ -177,15 +121,3 @@ def limit_thread(limit: int | None, is_nested: bool = False) -> None:
         if before > limit:
             changed[library.filepath] = library, before
             library.set_num_threads(limit)
-
-
-def _forget_all() -> None:
-    # After a fork the calls of the parent are none of ours, and the lock may be held.
-    global _lock
-    _lock = threading.Lock()
-    _limits.clear()
-    _before.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

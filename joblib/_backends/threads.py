@@ -167,13 +167,12 @@ class ThreadingBackend(ParallelBackendBase):
     supports_sharedmem = True
     shares_machine = True
 
-    _of_one_call = ("_pool", "_n_jobs", "_limit", "_lowered", "parallel")
+    _of_one_call = ("_pool", "_n_jobs", "_limit", "parallel")
 
     _pool: Team | None = None
     _n_jobs: int = 1
     #: threads of native libraries in each task; None: as many as they like
     _limit: int | None = None
-    _lowered: object | None = None
 
     @property
     def lets_workers_draw(self) -> bool:  # type: ignore[override]
@@ -224,16 +223,6 @@ class ThreadingBackend(ParallelBackendBase):
 
     def _new_team(self) -> Team:
         return Team(self._n_jobs, self._limit, self.nesting_level or 0)
-
-    def start_call(self) -> None:
-        """Have the tasks share the machine, in what native libraries do in them."""
-        if self._limit is not None:
-            self._lowered = native.begin(self._limit, bool(self.nesting_level))
-
-    def stop_call(self) -> None:
-        """Let native libraries have their threads back."""
-        lowered, self._lowered = self._lowered, None
-        native.end(lowered)
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None

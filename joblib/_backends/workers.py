@@ -33,6 +33,8 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
     with the batches that go by the exchange.
     """
 
+    #: where other programs look for the folder of the present call's files
+    _temp_folder = ""
     # None where the system has no exchange: batches are jobs of loky's there
     _exchange: Exchange | None = None
 

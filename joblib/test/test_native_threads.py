@@ -72,9 +72,8 @@ def threads_of(library):
     )
 
 
-@pytest.mark.parametrize("name", ["blas", "openmp"])
-def test_tasks_on_threads(name, request):
-    library = request.getfixturevalue(name)
+def test_tasks_on_threads(openmp):
+    library = openmp
     assert threads_of(library) == [4] * 9
     assert library.get_num_threads() == 12
     with Parallel(6, backend="threading") as parallel:
@@ -91,10 +90,9 @@ def test_what_is_lower_stays(name, monkeypatch):
     assert library.most == 3
 
 
-@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
-def test_what_the_user_said_stays(variable, blas, monkeypatch):
-    monkeypatch.setenv(variable, "12")
-    assert threads_of(blas) == [12] * 9
+def test_what_the_user_said_stays(openmp, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "12")
+    assert threads_of(openmp) == [12] * 9
 
 
 def test_threads_that_serve_another_call(openmp, monkeypatch):
@@ -108,57 +106,19 @@ def nested(library, backend):
     return inner(delayed(library.get_num_threads)() for _ in range(4))
 
 
-@pytest.mark.parametrize("name", ["blas", "openmp"])
-def test_levels_share_the_machine(name, request):
-    library = request.getfixturevalue(name)
+def test_levels_share_the_machine(openmp):
+    library = openmp
     found = Parallel(2, backend="threading")(
         delayed(nested)(library, "threading") for _ in range(2)
     )
-    # one library for all threads is as low as the lowest needs it
     assert found == [[3] * 4] * 2
     assert library.get_num_threads() == 12
 
 
-def test_calls_at_the_same_time(blas):
-    inside, leave = threading.Event(), threading.Event()
-
-    def wait(first):
-        if first:
-            inside.set()
-        assert leave.wait(20)
-
-    longer = threading.Thread(
-        target=lambda: Parallel(2, backend="threading")(
-            delayed(wait)(n == 0) for n in range(2)
-        )
-    )
-    longer.start()
-    assert inside.wait(20)
-    assert blas.get_num_threads() == 6
-    assert threads_of(blas) == [4] * 9
-    assert blas.get_num_threads() == 6
-    leave.set()
-    longer.join()
-    assert blas.get_num_threads() == 12
-
-
-def test_a_call_that_fails(blas):
-    with pytest.raises(ZeroDivisionError):
-        Parallel(3, backend="threading")(delayed(divmod)(1, 0) for _ in range(9))
-    assert blas.get_num_threads() == 12
-
-
-def test_a_generator_that_is_closed(blas):
-    leave = threading.Event()
-    outputs = Parallel(3, backend="threading", return_as="generator")(
-        delayed(leave.wait)(20) for n in range(9)
-    )
-    assert blas.get_num_threads() == 4
-    leave.set()
-    assert next(outputs)
-    with pytest.warns(UserWarning, match="not used"):
-        outputs.close()
-    assert blas.get_num_threads() == 12
+def test_blas_is_the_callers_as_well(blas):
+    assert threads_of(blas) == [12] * 9
+    with parallel_config("threading", n_jobs=2):
+        assert nested(blas, "threading") == [12] * 4
 
 
 def test_a_worker_process(blas, monkeypatch):
@@ -170,15 +130,6 @@ def test_a_worker_process(blas, monkeypatch):
     native.limit_worker({"OPENBLAS_NUM_THREADS": "3,2"})  # a list: OpenMP's business
     assert blas.get_num_threads() == 5
     assert os.environ["OPENBLAS_NUM_THREADS"] == "3,2"
-
-
-def test_a_forked_process_has_no_calls(blas):
-    call = native.begin(4, False)
-    native._forget_all()  # as in the child
-    native.end(call)
-    assert native._limits == {}
-    assert blas.get_num_threads() == 4  # as it was forked
-    blas.set_num_threads(12)
 
 
 # ------------------------------------------------------------- the real libraries
@@ -221,14 +172,6 @@ def test_processes_of_loky(real, monkeypatch):
         found = Parallel(2)(delayed(real_threads)() for _ in range(3))
     assert {frozenset(variables) for _, variables in found} == {frozenset({"2"})}
     joblib.shutdown()
-
-
-def test_real_threads(real, monkeypatch):
-    monkeypatch.setattr(context, "cpu_count", lambda: 2)
-    before = real_threads()[0]
-    found = Parallel(2, backend="threading")(delayed(real_threads)() for _ in range(3))
-    assert [threads for threads, _ in found] == [{1}] * 3
-    assert real_threads()[0] == before
 
 
 def run_alone(code, **env):
