@@ -10,8 +10,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-#: states of a client that takes no more tasks
-CLOSED = ("closed", "closing")
+from .pulse import CLOSED, answer_of
 
 #: parameters of ``Client.submit`` that are not for the user of `Parallel` to set
 _OURS = {"self", "func", "args", "kwargs", "key", "pure", "actor", "actors"}
@@ -146,7 +145,7 @@ def _threads_of(client: Any) -> dict[str, int]:
     asked, threads = _KNOWN.get(client, (-ASK_AGAIN, {}))
     if threads and time.monotonic() - asked < ASK_AGAIN:
         return threads
-    threads = dict(client.nthreads())
+    threads = dict(answer_of(client, client.nthreads(asynchronous=True)))
     _KNOWN[client] = time.monotonic(), threads
     return threads
 
@@ -202,4 +201,4 @@ def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> Non
             "with parallel_config('dask', wait_for_workers_timeout=...)."
         ) from error
     finally:
-        probe.cancel()
+        probe.release()  # sent, and not waited for: the scheduler may be frozen

@@ -21,16 +21,14 @@ from collections.abc import Callable, Iterable
 from pickle import PicklingError
 from typing import Any
 
-from .clients import CLOSED
 from .collecting import Arrival, Collector, Lost
 from .naming import key_for
 from .packing import CannotPickle, Packed, explain_batch
 from .parents import current_task
+from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 
-#: seconds between two looks at whether there is anybody left to work for
-HEARTBEAT = 0.5
 #: at most about this many bytes of batches go out in one message
 MESSAGE = 4_000_000
 #: how often a batch is sent at most, if its shared data is lost with a worker
@@ -93,6 +91,7 @@ class Courier(threading.Thread):
         self._context = contextvars.copy_context()
         self._parent = current_task()
         self._collector = Collector(client, self._deliver)
+        self._pulse = Pulse(client)
         self._condition = threading.Condition()
         # all below under the condition
         self._outbox: deque[Shipment] = deque()
@@ -199,6 +198,11 @@ class Courier(threading.Thread):
         if self._client.status in CLOSED:
             self.abort(RuntimeError("The dask client was closed."))
             return
+        try:
+            self._pulse.beat()
+        except SchedulerSilent as error:
+            self.abort(error)
+            return
         for shipment in list(self._away):
             if shipment.future.status != "finished" and self._lost_values(shipment):
                 self._cancel([shipment])
@@ -289,6 +293,9 @@ class Courier(threading.Thread):
                     shipment.sendings += 1
                 try:
                     packed = self._pack(shipment)
+                except SchedulerSilent as error:
+                    self.abort(error)
+                    return
                 except Exception as error:
                     self._settle(shipment, Lost(error))
                     continue
@@ -352,6 +359,12 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
         if sys.version_info >= (3, 11):
             error.add_note(f"This ended a batch of calls of the function {name!r}.")
         return error
+    if isinstance(error, SchedulerSilent):
+        explained = RuntimeError(
+            f"A batch of calls of the function {name!r} has no result: {error}"
+        )
+        explained.__cause__ = error
+        return explained
     address = getattr(client.scheduler, "address", None)
     where = f"by the scheduler at {address}" if address else "by its closed client"
     explained = RuntimeError(

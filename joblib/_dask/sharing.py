@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Any
 
 from .packing import Parcel
+from .pulse import answer_of
 from .remote import Slot
 
 #: arguments up to this many bytes travel with their task
@@ -46,7 +47,8 @@ def check_scatter(scatter: Any) -> None:
 
 def scatter_all(client: Any, objects: list[Any]) -> dict[int, Any]:
     """Send `objects` to all workers; return their futures by ``id``."""
-    futures = client.scatter(objects, broadcast=True)
+    question = client.scatter(objects, broadcast=True, asynchronous=True)
+    futures = answer_of(client, question)
     return dict(zip(map(id, objects), futures, strict=True))
 
 
@@ -190,12 +192,14 @@ class Sharing:
         sent = value if self._in_process else Parcel.of(value)
         # In a list, because dask takes a list apart; without a hash of the
         # contents, because identity is what counts here.
-        [future] = self._client.scatter(
+        question = self._client.scatter(
             [sent],
             workers=self._workers,
             broadcast=nbytes >= BROADCAST,
             hash=False,
+            asynchronous=True,
         )
+        [future] = answer_of(self._client, question)
         return future
 
 
