@@ -29,6 +29,9 @@ from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 
+#: the same where the call is a task's: the task may have been cancelled, and what it
+#: has started must soon go, level by level
+CHILD_HEARTBEAT = 0.1
 #: at most about this many bytes of batches go out in one message
 MESSAGE = 4_000_000
 #: how often a batch is sent at most, if its shared data is lost with a worker
@@ -90,6 +93,7 @@ class Courier(threading.Thread):
         # It acts for the task that made it: dask has to see it on that worker.
         self._context = contextvars.copy_context()
         self._parent = current_task()
+        self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
         self._collector = Collector(client, self._deliver)
         self._pulse = Pulse(client)
         self._condition = threading.Condition()
@@ -176,7 +180,7 @@ class Courier(threading.Thread):
     def _turn(self) -> bool:
         with self._condition:
             timely = self._condition.wait_for(
-                self._has_work, HEARTBEAT if self._away else None
+                self._has_work, self._beat if self._away else None
             )
         if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))

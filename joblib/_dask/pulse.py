@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import inspect
+import time
 from typing import Any
 
 #: states of a client that takes no more tasks
@@ -60,14 +61,15 @@ class Pulse:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._queued = False
+        self._last = 0.0
         # on the client's event loop only
         self._question: asyncio.Future[Any] | None = None
         self._missed = 0
 
     def beat(self) -> None:
-        """Ask; to be called every `HEARTBEAT` seconds while nothing is heard.
+        """Ask, if it is time to; to be called while nothing is heard.
 
-        From any thread but the event loop's; does not block.
+        From one thread that is not the event loop's; does not block.
 
         Raises
         ------
@@ -77,6 +79,10 @@ class Pulse:
         seconds = self._missed * HEARTBEAT
         if self._missed > 1 and seconds >= longest_silence():
             raise silent(self._client, seconds)
+        now = time.monotonic()
+        if now - self._last < HEARTBEAT:
+            return
+        self._last = now
         if self._queued:  # the loop is busy: that says nothing about the scheduler
             return
         self._queued = True
