@@ -53,7 +53,9 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         Seconds to wait for the first worker; 0 not to wait.
     **submit_kwargs : dict
         Keywords of ``Client.submit`` for every task: ``workers``, ``resources``,
-        ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``.
+        ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``; and
+        ``key``, with which the keys of all tasks begin. They hold for the calls of
+        tasks, too, but for ``resources``: a task keeps its own while it waits.
 
     Raises
     ------
@@ -118,9 +120,11 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         # Levels are counted so that threads in threads do not crowd a process. A
         # task on a cluster has its worker's slot to itself, however deep it is.
         ParallelBackendBase.__init__(other, nesting_level=0)
-        other._set_up(
-            None, None, self.wait_for_workers_timeout, dict(self.submit_kwargs)
-        )
+        options = dict(self.submit_kwargs)
+        # A task keeps its resources while it waits for tasks of its own; if those
+        # needed the same ones, they might wait for each other for ever.
+        options.pop("resources", None)
+        other._set_up(None, None, self.wait_for_workers_timeout, options)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 from .pulse import CLOSED, answer_of
 
 #: parameters of ``Client.submit`` that are not for the user of `Parallel` to set
-_OURS = {"self", "func", "args", "kwargs", "key", "pure", "actor", "actors"}
+_OURS = {"self", "func", "args", "kwargs", "pure", "actor", "actors"}
 
 #: seconds for which a cluster's workers are known: asking for them takes as long as
 #: a small task, and many calls are made of a few of those
@@ -56,6 +56,11 @@ def check_submit_options(options: dict[str, Any]) -> None:
             f"The dask backend got options that dask does not know: {unknown}. "
             f"Besides its own parameters it takes those of Client.submit: "
             f"{sorted(allowed)}."
+        )
+    key = options.get("key")
+    if key is not None and not (isinstance(key, str) and key):
+        raise TypeError(
+            f"key must be a str, with which the keys of all tasks begin, got {key!r}."
         )
 
 
@@ -190,7 +195,8 @@ def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> Non
     TimeoutError
         If there is no worker by then; it names the scheduler and the timeout.
     """
-    probe = client.submit(_probe, pure=False, **options)
+    restrictions = {name: options[name] for name in options if name != "key"}
+    probe = client.submit(_probe, pure=False, **restrictions)
     try:
         probe.result(timeout=timeout)
     except (TimeoutError, asyncio.TimeoutError) as error:  # two in Python 3.10

@@ -330,10 +330,10 @@ class Courier(threading.Thread):
         columns: list[list[Any]] = [list(rows)]
         if any(shipment.values for shipment in shipments):
             columns.append([shipment.values for shipment in shipments])
-        keys = [key_for(shipment.batch) for shipment in shipments]
-        futures = self._client.map(
-            run_batch, *columns, key=keys, pure=False, **self._options
-        )
+        prefix = self._options.get("key")
+        keys = [key_for(shipment.batch, prefix) for shipment in shipments]
+        options = {**self._options, "key": keys}
+        futures = self._client.map(run_batch, *columns, pure=False, **options)
         with self._condition:
             for shipment, future in zip(shipments, futures, strict=True):
                 shipment.future = future

@@ -114,7 +114,7 @@ def answer_of(client: Any, question: Any) -> Any:
     ----------
     client : distributed.Client
         Who asks.
-    question : awaitable
+    question : coroutine
         What one of its methods has returned with ``asynchronous=True``. Anything
         else is taken for the answer itself.
 
@@ -123,10 +123,16 @@ def answer_of(client: Any, question: Any) -> Any:
     SchedulerSilent
         If the scheduler answers nothing at all any more.
     RuntimeError
-        If the client is closed meanwhile.
+        If the client is closed meanwhile, or this is its event loop.
     """
-    if not inspect.isawaitable(question):
+    if not inspect.iscoroutine(question):
         return question
+    if client.asynchronous:
+        question.close()
+        raise RuntimeError(
+            "Parallel was called on the event loop of its dask client, which would "
+            "wait for itself. Call it from another thread."
+        )
 
     async def ask() -> Any:
         return await question
