@@ -25,6 +25,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .._captured import unwrap
 from .._engine.context import share_of_cores
 
 if TYPE_CHECKING:
@@ -266,9 +267,10 @@ class ParallelBackendBase(metaclass=ABCMeta):
         On C, with no lock held, only without `supports_retrieve_callback`.
         `timeout` is in seconds. Left out: ``out.get``.
         """
-        if self.supports_timeout:
-            return out.get(timeout=timeout)
-        return out.get()
+        got = out.get(timeout=timeout) if self.supports_timeout else out.get()
+        # Backends that run batches in a wrapper of ours, which returns what the
+        # batch raised, count on somebody to raise it.
+        return unwrap(got)
 
     def compute_batch_size(self) -> int:
         """Return how many tasks the next batch should hold.
