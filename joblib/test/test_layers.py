@@ -171,6 +171,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.remote",
         "_dask.slots",
         "_dask.parents",
+        "_dask.pulse",
         "_dask.clients",
         "_dask.collecting",
         "_dask.sharing",
