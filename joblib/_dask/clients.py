@@ -151,8 +151,13 @@ def _threads_of(client: Any) -> dict[str, int]:
     if threads and time.monotonic() - asked < ASK_AGAIN:
         return threads
     threads = dict(answer_of(client, client.nthreads(asynchronous=True)))
-    _KNOWN[client] = time.monotonic(), threads
+    note_workers(client, threads)
     return threads
+
+
+def note_workers(client: Any, threads: dict[str, int]) -> None:
+    """Take note of how many threads each worker has now, by address."""
+    _KNOWN[client] = time.monotonic(), threads
 
 
 def known_workers(client: Any) -> set[str]:

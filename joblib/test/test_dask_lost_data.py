@@ -13,6 +13,7 @@ distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
+from joblib._dask import collecting  # noqa: E402
 
 from .dask_command import wait_for  # noqa: E402
 from .dask_common import (  # noqa: E402
@@ -130,16 +131,16 @@ def large_result(i):
 
 def test_results_that_died_before_they_were_fetched(client, monkeypatch):
     """All are done, and nobody has them any more when the caller asks."""
-    real, killed = client.gather, []
+    real, killed = collecting.ask_for, []
 
-    async def gather(*args, **kwargs):
+    async def ask_for(*args, **kwargs):
         if not killed:
             killed.extend(client.cluster.workers.values())
             for nanny in killed:
                 os.kill(nanny.process.process.pid, signal.SIGKILL)
         return await real(*args, **kwargs)
 
-    monkeypatch.setattr(client, "gather", gather)
+    monkeypatch.setattr(collecting, "ask_for", ask_for)
     with parallel_config("dask"):
         out = Parallel(batch_size=1)(delayed(large_result)(i) for i in range(6))
     assert [array[0] for array in out] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
