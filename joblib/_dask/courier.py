@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from pickle import PicklingError
 from typing import Any
 
 from .collecting import Arrival, Collector, Lost
 from .counting import CHILD_INTERVAL, INTERVAL, CoreCount, jobs_on, limit_on
+from .loading import pack
+from .losses import explain_loss
 from .naming import key_for
-from .packing import CannotPickle, Packed, explain_batch
+from .packing import Packed
 from .parents import current_task
 from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
-from .remote import TaskFailure, run_batch
+from .remote import run_batch
 from .sharing import Sharing
 from .shipment import Shipment
 
@@ -323,19 +323,40 @@ class Courier(threading.Thread):
         return shipment.sendings < SENDINGS
 
     def _send(self) -> None:
-        while True:
+        while going := self._pick():
+            try:
+                self._sharing.survey([shipment.batch.items for shipment in going])
+            except SchedulerSilent as error:
+                self.abort(error)
+                return
+            except Exception as error:
+                for shipment in going:
+                    self._settle(shipment, Lost(error))
+                continue
+            self._send_out(going)
+
+    def _pick(self) -> list[Shipment]:
+        """Take what may go to the cluster now from the outbox."""
+        going: list[Shipment] = []
+        with self._condition:
+            while self._outbox and not self._is_full() and not self._error:
+                shipment = self._outbox.popleft()
+                self._away.add(shipment)
+                shipment.sendings += 1
+                going.append(shipment)
+        return going
+
+    def _send_out(self, going: list[Shipment]) -> None:
+        """Pack and dispatch, in messages of bearable size."""
+        waiting = deque(going)
+        while waiting and self._error is None:
             sent: list[Shipment] = []
             rows: list[Packed] = []
             nbytes = 0
-            while nbytes < MESSAGE:
-                with self._condition:
-                    if not self._outbox or self._is_full() or self._error:
-                        break
-                    shipment = self._outbox.popleft()
-                    self._away.add(shipment)
-                    shipment.sendings += 1
+            while waiting and nbytes < MESSAGE:
+                shipment = waiting.popleft()
                 try:
-                    packed = self._pack(shipment)
+                    packed = pack(shipment, self._sharing, self._in_process)
                 except SchedulerSilent as error:
                     self.abort(error)
                     return
@@ -352,18 +373,6 @@ class Courier(threading.Thread):
             except Exception as error:
                 for shipment in sent:
                     self._settle(shipment, Lost(error))
-
-    def _pack(self, shipment: Shipment) -> Packed:
-        batch = shipment.batch
-        try:
-            items, shipment.values = self._sharing.take_out(batch.items)
-            if shipment.values:
-                batch = batch.with_items(items)
-            # Where client and worker share a process nothing copies the buffers
-            # on the way, and a task would write into the caller's arrays.
-            return Packed.of(batch, copy=self._in_process)
-        except CannotPickle as failed:
-            raise explain_batch(shipment.batch, failed) from failed.__cause__
 
     def _dispatch(self, shipments: list[Shipment], rows: list[Packed]) -> None:
         columns: list[list[Any]] = [list(rows)]
@@ -388,30 +397,3 @@ class Courier(threading.Thread):
         self._sharing.clear()
         for shipment in rest:
             self._settle(shipment, Lost(error or RuntimeError("aborted"), True))
-
-
-def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
-    """Return the error to raise for a batch that has no result."""
-    error = lost.error
-    if isinstance(error, TaskFailure):
-        return error.captured.raised()
-    name = batch.name() if hasattr(batch, "name") else repr(batch)
-    if isinstance(error, PicklingError):
-        return error  # it has said all that
-    if not lost.cancelled:
-        if sys.version_info >= (3, 11):
-            error.add_note(f"This ended a batch of calls of the function {name!r}.")
-        return error
-    if isinstance(error, SchedulerSilent):
-        explained = RuntimeError(
-            f"A batch of calls of the function {name!r} has no result: {error}"
-        )
-        explained.__cause__ = error
-        return explained
-    address = getattr(client.scheduler, "address", None)
-    where = f"by the scheduler at {address}" if address else "by its closed client"
-    explained = RuntimeError(
-        f"A batch of calls of the function {name!r} was cancelled {where}: {error}"
-    )
-    explained.__cause__ = error
-    return explained

@@ -50,7 +50,7 @@ def fill(items: list[Any], values: Sequence[Any]) -> list[Any]:
 
     return [
         (
-            func,
+            put(func),
             tuple(put(value) for value in args),
             {name: put(value) for name, value in kwargs.items()},
         )
