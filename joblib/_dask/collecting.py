@@ -234,6 +234,17 @@ def _hear(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
+#: what dask gives as reasons for the end of tasks that it cannot run again, since
+#: what was scattered for them died with its last holder
+_DROPPED = {"lost dependencies", "already forgotten"}
+
+
+def was_dropped(error: BaseException) -> bool:
+    """Tell whether dask called a task off because its scattered data was lost."""
+    groups = getattr(error, "error_groups", [error])
+    return bool(_DROPPED & {getattr(group, "reason", None) for group in groups})
+
+
 def _lost(future: Any, error: BaseException | None) -> Lost:
     cancelled = future.status != "error"
     if error is not None:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .collecting import Arrival, Collector, Lost
+from .collecting import Arrival, Collector, Lost, was_dropped
 from .counting import CHILD_INTERVAL, INTERVAL, CoreCount, jobs_on, limit_on
 from .loading import pack
 from .losses import explain_loss
@@ -39,7 +39,7 @@ FILLING = 0.005
 #: at most about this many bytes of batches go out in one message
 MESSAGE = 4_000_000
 #: how often a batch is sent at most, if its shared data is lost with a worker
-SENDINGS = 4
+SENDINGS = 8
 #: what scattering raises when workers go meanwhile; the scheduler does not find one
 #: that it knew (KeyError), or finds none at all (TimeoutError, of its own in 3.10)
 WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
@@ -316,7 +316,10 @@ class Courier(threading.Thread):
         if self._error is not None or self._client.status != "running":
             return False
         lost = self._lost_values(shipment)
-        if not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
+        if out.cancelled and was_dropped(out.error):
+            # The news of its arguments may come later: all are taken for lost.
+            lost = lost or shipment.values
+        elif not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
             return False
         self._sharing.forget(lost)
         shipment.values = []

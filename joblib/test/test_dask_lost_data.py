@@ -14,6 +14,8 @@ np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import collecting  # noqa: E402
+from joblib._dask.collecting import Lost, was_dropped  # noqa: E402
+from joblib._dask.courier import Courier  # noqa: E402
 
 from .dask_command import wait_for  # noqa: E402
 from .dask_common import (  # noqa: E402
@@ -122,6 +124,53 @@ def test_a_task_whose_own_tasks_kill_workers(client, tmp_path):
             delayed(search)(str(tmp_path), base) for base in range(2)
         )
     assert out == [[50_000.0 * b + 10 * b + k for k in range(4)] for b in range(2)]
+
+
+def cancelled(reason):
+    kind = getattr(distributed.client, "FutureCancelledError", None)
+    if kind is None:
+        pytest.skip("this release of distributed gives no reasons")
+    return kind("some-key", reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [
+        ("lost dependencies", True),
+        ("already forgotten", True),
+        ("scheduler-restart", False),
+        ("scheduler-connection-lost", False),
+        (None, False),
+    ],
+)
+def test_why_a_task_was_cancelled(reason, again):
+    """The news of a task's end may come before that of its arguments."""
+    error = cancelled(reason)
+    assert was_dropped(error) is again
+    assert not was_dropped(RuntimeError(reason))
+    groups = distributed.client.CancelledFuturesGroup([error.key], error.reason)
+    assert was_dropped(distributed.client.FuturesCancelledError([groups])) is again
+
+
+@pytest.mark.parametrize("reason", ["lost dependencies", "already forgotten"])
+def test_a_task_is_sent_again_before_its_arguments_are_known_to_be_lost(
+    client, monkeypatch, reason
+):
+    error, heard = cancelled(reason), []
+    real = Courier._deliver
+
+    def deliver(self, arrived):
+        if not heard:
+            heard.extend(arrived)
+            arrived = [(ship, future, Lost(error, True)) for ship, future, _ in arrived]
+        real(self, arrived)
+
+    monkeypatch.setattr(Courier, "_deliver", deliver)
+    data = np.ones(300_000)
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(total)(data, i) for i in range(4))
+    assert out == [300_000.0 + i for i in range(4)]
+    heard.clear()
 
 
 # -------------------------------------------------------------------- results
