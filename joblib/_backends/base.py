@@ -25,6 +25,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .._captured import unwrap
 from .._engine.context import share_of_cores
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class ParallelBackendBase(metaclass=ABCMeta):
     #: tasks that ask for all cores get a share of them
     shares_machine: ClassVar[bool] = False
     #: batches a worker that may be on their way in addition to the initial ones,
-    #: while they come back within some milliseconds: for backends that take about
+    #: while they come back within `look_ahead_within`: for backends that take about
     #: as long to send a batch as a short one takes to run. Where the user has given
     #: `pre_dispatch`, that alone counts
     look_ahead: ClassVar[int] = 0
+    #: the seconds within which batches have to be back for `look_ahead` to count
+    look_ahead_within: ClassVar[float] = 0.02
     #: `inner_max_num_threads` is honoured
     supports_inner_max_num_threads: ClassVar[bool] = False
     #: results are taken from the callback by `retrieve_result_callback`, else by
@@ -266,9 +269,10 @@ class ParallelBackendBase(metaclass=ABCMeta):
         On C, with no lock held, only without `supports_retrieve_callback`.
         `timeout` is in seconds. Left out: ``out.get``.
         """
-        if self.supports_timeout:
-            return out.get(timeout=timeout)
-        return out.get()
+        got = out.get(timeout=timeout) if self.supports_timeout else out.get()
+        # Backends that run batches in a wrapper of ours, which returns what the
+        # batch raised, count on somebody to raise it.
+        return unwrap(got)
 
     def compute_batch_size(self) -> int:
         """Return how many tasks the next batch should hold.

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from .._backends.autobatch import AutoBatchingMixin
 from .._backends.base import FallbackToBackend, ParallelBackendBase
 from .._backends.outgoing import check_tasks
 from .._backends.sequential import SequentialBackend
@@ -23,15 +22,17 @@ from .clients import (
     wait_for_worker,
 )
 from .collecting import Lost
+from .counting import jobs_on
 from .courier import Courier
 from .packing import Packed
 from .sharing import Sharing, check_scatter, scatter_all
+from .sizing import WorkerTimedBatches
 from .slots import SlotReleased
 
 ABORTED = "The call that it was part of was aborted."
 
 
-class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
+class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
     """Runs tasks on the workers of a dask.distributed cluster.
 
     Parameters
@@ -53,7 +54,9 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         Seconds to wait for the first worker; 0 not to wait.
     **submit_kwargs : dict
         Keywords of ``Client.submit`` for every task: ``workers``, ``resources``,
-        ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``.
+        ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``; and
+        ``key``, with which the keys of all tasks begin. They hold for the calls of
+        tasks, too, but for ``resources``: a task keeps its own while it waits.
 
     Raises
     ------
@@ -69,6 +72,10 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
     supports_return_generator = True
     supports_timeout = True
     runs_single_job_inline = False
+    # There and back takes some hundredths of a second. Batches that are back within
+    # a quarter of one are a moment's work, however many of them there are.
+    look_ahead = 64
+    look_ahead_within = 0.25
 
     def __init__(
         self,
@@ -108,7 +115,10 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         # by the call they serve: several may be under way at once, such as two
         # generators in one context
         self._couriers: dict[Any, Courier] = {}
-        self._limits: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        # n_jobs as it was asked for, by the `Parallel` that asked
+        self._asked: weakref.WeakKeyDictionary[Any, int | None] = (
+            weakref.WeakKeyDictionary()
+        )
         self._context: contextvars.Context | None = None
 
     # ------------------------------------------------- across the cluster
@@ -118,9 +128,11 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         # Levels are counted so that threads in threads do not crowd a process. A
         # task on a cluster has its worker's slot to itself, however deep it is.
         ParallelBackendBase.__init__(other, nesting_level=0)
-        other._set_up(
-            None, None, self.wait_for_workers_timeout, dict(self.submit_kwargs)
-        )
+        options = dict(self.submit_kwargs)
+        # A task keeps its resources while it waits for tasks of its own; if those
+        # needed the same ones, they might wait for each other for ever.
+        options.pop("resources", None)
+        other._set_up(None, None, self.wait_for_workers_timeout, options)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,9 +163,7 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
                 self.client, self.wait_for_workers_timeout, self.submit_kwargs
             )
             cores = self._count_cores()
-        if cores == 0 or n_jobs is None or n_jobs == -1:
-            return cores
-        return max(1, cores + 1 + n_jobs) if n_jobs < 0 else min(n_jobs, cores)
+        return jobs_on(cores, n_jobs)
 
     def _count_cores(self) -> int:
         return count_cores(self.client, self.submit_kwargs.get("workers"))
@@ -171,11 +181,8 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        # Where all cores may be used nothing is held back: batches that queue on
-        # the workers keep them busy, and workers that join later get some too.
-        is_partial = n_jobs not in (None, -1) and effective < self._count_cores()
-        if parallel is not None and is_partial:
-            self._limits[parallel] = effective
+        if parallel is not None:
+            self._asked[parallel] = n_jobs
         return effective
 
     def stop_call(self) -> None:
@@ -218,6 +225,10 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def retrieval_context(self) -> AbstractContextManager[Any]:
         """Return a context in which a task does not hold a slot of its worker."""
+        with self._lock:
+            couriers = list(self._couriers.values())
+        for courier in couriers:
+            courier.flush()  # the caller waits: there are no more first batches
         return SlotReleased()
 
     # ---------------------------------------------------- around a batch
@@ -247,13 +258,14 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
             workers = [workers] if isinstance(workers, str) else list(workers)
             options["workers"] = workers
         in_process = shares_process(client)
-        limit = None if parallel is None else self._limits.get(parallel)
+        n_jobs = None if parallel is None else self._asked.get(parallel)
         courier = Courier(
             call,
             client,
             Sharing(client, self._given, in_process, workers),
             options,
-            limit,
+            n_jobs,
+            self._count_cores(),
             in_process,
         )
         with self._lock:
@@ -273,7 +285,11 @@ class DaskDistributedBackend(AutoBatchingMixin, ParallelBackendBase):
                 raise out.error
             finally:
                 out = None  # the error refers to this frame: no cycle through it
-        return out.load() if isinstance(out, Packed) else out
+        seconds, results = out
+        if isinstance(results, Packed):
+            results = results.load()
+        self.batch_worked(len(results), seconds)
+        return results
 
 
 def _ignore(out: Any) -> None:

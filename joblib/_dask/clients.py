@@ -10,11 +10,10 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-#: states of a client that takes no more tasks
-CLOSED = ("closed", "closing")
+from .pulse import CLOSED, answer_of
 
 #: parameters of ``Client.submit`` that are not for the user of `Parallel` to set
-_OURS = {"self", "func", "args", "kwargs", "key", "pure", "actor", "actors"}
+_OURS = {"self", "func", "args", "kwargs", "pure", "actor", "actors"}
 
 #: seconds for which a cluster's workers are known: asking for them takes as long as
 #: a small task, and many calls are made of a few of those
@@ -57,6 +56,11 @@ def check_submit_options(options: dict[str, Any]) -> None:
             f"The dask backend got options that dask does not know: {unknown}. "
             f"Besides its own parameters it takes those of Client.submit: "
             f"{sorted(allowed)}."
+        )
+    key = options.get("key")
+    if key is not None and not (isinstance(key, str) and key):
+        raise TypeError(
+            f"key must be a str, with which the keys of all tasks begin, got {key!r}."
         )
 
 
@@ -146,9 +150,14 @@ def _threads_of(client: Any) -> dict[str, int]:
     asked, threads = _KNOWN.get(client, (-ASK_AGAIN, {}))
     if threads and time.monotonic() - asked < ASK_AGAIN:
         return threads
-    threads = dict(client.nthreads())
-    _KNOWN[client] = time.monotonic(), threads
+    threads = dict(answer_of(client, client.nthreads(asynchronous=True)))
+    note_workers(client, threads)
     return threads
+
+
+def note_workers(client: Any, threads: dict[str, int]) -> None:
+    """Take note of how many threads each worker has now, by address."""
+    _KNOWN[client] = time.monotonic(), threads
 
 
 def known_workers(client: Any) -> set[str]:
@@ -191,7 +200,8 @@ def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> Non
     TimeoutError
         If there is no worker by then; it names the scheduler and the timeout.
     """
-    probe = client.submit(_probe, pure=False, **options)
+    restrictions = {name: options[name] for name in options if name != "key"}
+    probe = client.submit(_probe, pure=False, **restrictions)
     try:
         probe.result(timeout=timeout)
     except (TimeoutError, asyncio.TimeoutError) as error:  # two in Python 3.10
@@ -202,4 +212,4 @@ def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> Non
             "with parallel_config('dask', wait_for_workers_timeout=...)."
         ) from error
     finally:
-        probe.cancel()
+        probe.release()  # sent, and not waited for: the scheduler may be frozen

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .clients import known_workers
-
-if TYPE_CHECKING:
-    from .courier import Shipment
+from .clients import known_workers, on_worker
+from .packing import Packed
+from .releasing import Releases
+from .shipment import Shipment
 
 #: a shipment, the future it was sent as, and what came of it: a value or a `Lost`
-Arrival = tuple["Shipment", Any, Any]
+Arrival = tuple[Shipment, Any, Any]
 
+#: seconds for which results wait for another one to be fetched with them: workers and
+#: scheduler send a message per two milliseconds, with what is done by then
+QUIET = 0.004
+#: seconds for which a result waits for others at most
+LINGER = 0.012
+#: seconds after which a fetch is no longer waited for by the next one: it is large
+OVERLAP = 0.02
 #: seconds after which results are asked for anew, if a worker has been lost
 PATIENCE = 1.0
 #: how often results are asked for at most, each time with twice the patience
@@ -51,12 +58,28 @@ class Collector:
         Whose futures they are.
     deliver : callable
         Takes what has arrived; called on the loop, must not block.
+    linger : bool, default=True
+        Whether a result may wait a moment for others to come along.
     """
 
-    def __init__(self, client: Any, deliver: Callable[[list[Arrival]], None]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        deliver: Callable[[list[Arrival]], None],
+        linger: bool = True,
+    ) -> None:
         self._client = client
         self._deliver = deliver
+        self._releases = Releases.of(client)
+        self._linger = LINGER if linger else 0.0
+        #: when the first of those that are ready became so
+        self._since = 0.0
         self._ready: list[tuple[Shipment, Any]] = []
+        #: how many futures are not done yet
+        self._pending = 0
+        #: the fetch that the next one waits for, so that more results join that
+        self._current: object | None = None
+        self._timer: asyncio.TimerHandle | None = None
         # the loop itself keeps only weak references to its tasks
         self._running: set[asyncio.Future[Any]] = set()
         #: addresses of all workers of which the call has heard
@@ -67,6 +90,7 @@ class Collector:
         self._client.loop.add_callback(self._start, sent)
 
     def _start(self, sent: list[tuple[Shipment, Any]]) -> None:
+        self._pending += len(sent)
         for shipment, future in sent:
             self._spawn(self._follow(shipment, future))
 
@@ -81,17 +105,44 @@ class Collector:
             error = await future.exception(asynchronous=True)
         except Exception as reason:  # the client is going away
             error = reason
+        self._pending -= 1
         if error is None and future.status == "finished":
             self._ready.append((shipment, future))
-            if len(self._ready) == 1:
-                # after all that this turn of the loop finds done
-                asyncio.get_running_loop().call_soon(self._fetch_ready)
+        else:
+            self._deliver([(shipment, future, _lost(future, error))])
+        self._consider()
+
+    def _consider(self) -> None:
+        """Fetch what is ready, now or as soon as it pays.
+
+        A fetch costs several messages, however much it brings. While one is under
+        way, what becomes ready is left to the next.
+        """
+        if not self._ready or self._current is not None:
             return
-        self._deliver([(shipment, future, _lost(future, error))])
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._since = loop.time()
+        else:
+            self._timer.cancel()
+        # If nothing else is to come, after all that this turn of the loop finds done.
+        latest = self._since + (self._linger if self._pending else 0.0)
+        when = min(loop.time() + QUIET, latest)
+        self._timer = loop.call_at(when, self._fetch_ready)
 
     def _fetch_ready(self) -> None:
+        self._timer = None
+        if not self._ready:
+            return
         ready, self._ready = self._ready, []
-        self._spawn(self._fetch(ready))
+        self._current = fetch = self._spawn(self._fetch(ready))
+        fetch.add_done_callback(self._next)
+        asyncio.get_running_loop().call_later(OVERLAP, self._next, fetch)
+
+    def _next(self, fetch: object) -> None:
+        if self._current is fetch:
+            self._current = None
+            self._consider()
 
     async def _fetch(self, done: list[tuple[Shipment, Any]]) -> None:
         futures = [future for _, future in done]
@@ -108,6 +159,7 @@ class Collector:
             return
         arrivals = zip(done, values, strict=True)
         self._deliver([(*one, value) for one, value in arrivals])
+        self._releases.add(futures, sum(map(_size_of, values)))
 
     async def _gather(self, futures: list[Any]) -> list[Any]:
         """Return the values; ask for them again if a lost worker may be in the way.
@@ -118,7 +170,7 @@ class Collector:
         """
         asked: set[asyncio.Future[Any]] = set()
         for attempt in range(1, QUESTIONS + 1):
-            question = self._spawn(self._client.gather(futures, asynchronous=True))
+            question = self._spawn(ask_for(self._client, futures))
             question.add_done_callback(_hear)
             asked.add(question)
             patience = None if attempt == QUESTIONS else PATIENCE * 2**attempt / 2
@@ -130,9 +182,6 @@ class Collector:
             # with that of somebody else who presses Ctrl-C.
             if not answer.cancelled():
                 values: list[Any] = answer.result()
-                if asked:  # these keep the futures, and so the data, for a while
-                    for future in futures:
-                        future.release()
                 return values
         raise ConnectionError("Gathering the results was called off again and again.")
 
@@ -159,10 +208,41 @@ class Collector:
         return self._workers != now
 
 
+def _size_of(value: Any) -> int:
+    """Return the bytes of a batch's outcome; 0 if it shares our memory."""
+    return value[1].nbytes if isinstance(value[1], Packed) else 0
+
+
+async def ask_for(client: Any, futures: list[Any]) -> list[Any]:
+    """Return the values of finished futures.
+
+    ``Client.gather`` first waits for each of them, by a task of its own.
+    """
+    if not client.direct_to_workers and not on_worker():
+        keys = [future.key for future in futures]
+        answer = await client.scheduler.gather(keys=keys)
+        if answer["status"] == "OK":
+            return [answer["data"][key] for key in keys]
+    # the worker's own data, or one that was lost: it is waited for
+    values: list[Any] = await client.gather(futures, asynchronous=True)
+    return values
+
+
 def _hear(answer: asyncio.Future[Any]) -> None:
     """Take note of an error, lest asyncio logs that nobody has."""
     if not answer.cancelled():
         answer.exception()
+
+
+#: what dask gives as reasons for the end of tasks that it cannot run again, since
+#: what was scattered for them died with its last holder
+_DROPPED = {"lost dependencies", "already forgotten"}
+
+
+def was_dropped(error: BaseException) -> bool:
+    """Tell whether dask called a task off because its scattered data was lost."""
+    groups = getattr(error, "error_groups", [error])
+    return bool(_DROPPED & {getattr(group, "reason", None) for group in groups})
 
 
 def _lost(future: Any, error: BaseException | None) -> Lost:

@@ -14,44 +14,35 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from pickle import PicklingError
 from typing import Any
 
-from .clients import CLOSED
-from .collecting import Arrival, Collector, Lost
+from .collecting import Arrival, Collector, Lost, was_dropped
+from .counting import CHILD_INTERVAL, INTERVAL, CoreCount, jobs_on, limit_on
+from .loading import pack
+from .losses import explain_loss
 from .naming import key_for
-from .packing import CannotPickle, Packed, explain_batch
+from .packing import Packed
 from .parents import current_task
-from .remote import TaskFailure, run_batch
+from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
+from .remote import run_batch
 from .sharing import Sharing
+from .shipment import Shipment
 
-#: seconds between two looks at whether there is anybody left to work for
-HEARTBEAT = 0.5
+#: the same where the call is a task's: the task may have been cancelled, and what it
+#: has started must soon go, level by level
+CHILD_HEARTBEAT = 0.1
+#: seconds for which the first batches of a call are waited for, to go out together
+FILLING = 0.005
 #: at most about this many bytes of batches go out in one message
 MESSAGE = 4_000_000
 #: how often a batch is sent at most, if its shared data is lost with a worker
-SENDINGS = 4
+SENDINGS = 8
 #: what scattering raises when workers go meanwhile; the scheduler does not find one
 #: that it knew (KeyError), or finds none at all (TimeoutError, of its own in 3.10)
 WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
-
-
-class Shipment:
-    """One batch on its way there and back."""
-
-    __slots__ = ("batch", "callback", "future", "sendings", "values")
-
-    def __init__(self, batch: Any, callback: Callable[[Any], Any]) -> None:
-        self.batch = batch
-        self.callback = callback
-        self.future: Any = None
-        self.sendings = 0
-        #: the futures of its shared arguments
-        self.values: list[Any] = []
 
 
 class Courier(threading.Thread):
@@ -67,8 +58,10 @@ class Courier(threading.Thread):
         What knows the call's large arguments.
     options : dict
         Keywords for ``Client.map``.
-    limit : int or None
-        How many batches may be on the cluster at once.
+    n_jobs : int or None
+        How many of the cluster's cores the call asks for.
+    cores : int
+        How many there are.
     in_process : bool
         Client and workers share a process.
     """
@@ -79,7 +72,8 @@ class Courier(threading.Thread):
         client: Any,
         sharing: Sharing,
         options: dict[str, Any],
-        limit: int | None,
+        n_jobs: int | None,
+        cores: int,
         in_process: bool,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
@@ -87,17 +81,30 @@ class Courier(threading.Thread):
         self._client = client
         self._sharing = sharing
         self._options = options
-        self._limit = limit
+        self._n_jobs = n_jobs
+        self._limit = limit_on(cores, n_jobs)
         self._in_process = in_process
         # It acts for the task that made it: dask has to see it on that worker.
         self._context = contextvars.copy_context()
         self._parent = current_task()
-        self._collector = Collector(client, self._deliver)
+        self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
+        # With a limit, each completion is waited for: the next batch is held back.
+        self._collector = Collector(client, self._deliver, self._limit is None)
+        self._cores = CoreCount(
+            client,
+            options.get("workers"),
+            cores,
+            self._note_cores,
+            INTERVAL if self._parent is None else CHILD_INTERVAL,
+        )
+        self._pulse = Pulse(client)
         self._condition = threading.Condition()
         # all below under the condition
         self._outbox: deque[Shipment] = deque()
         self._away: set[Shipment] = set()
         self._arrived: list[Arrival] = []
+        self._filling = True
+        self._resized = False
         self._closing = False
         self._error: BaseException | None = None
 
@@ -110,7 +117,15 @@ class Courier(threading.Thread):
                     "The dask backend was given a task after its call had ended."
                 ) from self._error
             self._outbox.append(Shipment(batch, callback))
-            self._condition.notify()
+            if not self._filling or len(self._outbox) == 1:
+                self._condition.notify()
+
+    def flush(self) -> None:
+        """Wait for no more first batches."""
+        with self._condition:
+            if self._filling:
+                self._filling = False
+                self._condition.notify()
 
     def close(self) -> None:
         """Take no more batches; end once all callbacks are made."""
@@ -133,6 +148,11 @@ class Courier(threading.Thread):
             self._arrived += arrived
             self._condition.notify()
 
+    def _note_cores(self) -> None:
+        with self._condition:
+            self._resized = True
+            self._condition.notify()
+
     # ------------------------------------------- any thread, under the condition
     def _cancel(self, shipments: Iterable[Shipment]) -> None:
         """Have dask call off what is away; does not wait for it."""
@@ -150,11 +170,14 @@ class Courier(threading.Thread):
         return self._limit is not None and len(self._away) >= self._limit
 
     def _has_work(self) -> bool:
-        if self._arrived or self._error is not None:
+        if self._arrived or self._resized or self._error is not None:
             return True
         if self._outbox:
             return not self._is_full()
         return self._closing and not self._away
+
+    def _is_filled(self) -> bool:
+        return not self._filling or self._closing
 
     # ----------------------------------------------------------- the courier
     def run(self) -> None:
@@ -172,17 +195,23 @@ class Courier(threading.Thread):
         finally:
             self._sharing.clear()
             # no cycles: whoever keeps the call would keep its backend by them
-            del self._collector, self.call
+            del self._collector, self._cores, self.call
 
     def _turn(self) -> bool:
         with self._condition:
             timely = self._condition.wait_for(
-                self._has_work, HEARTBEAT if self._away else None
+                self._has_work, self._beat if self._away else None
             )
+            if self._filling:
+                self._condition.wait_for(self._is_filled, FILLING)
+                self._filling = False
         if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))
         if not timely:
             self._look_around()
+        self._cores.look()
+        if self._resized:
+            self._resize()
         for shipment, out in self._take_in():
             self._call_back(shipment, out)
         if self._error is not None:
@@ -194,12 +223,30 @@ class Courier(threading.Thread):
                 self._outbox or self._away or self._arrived or not self._closing
             )
 
+    def _resize(self) -> None:
+        """Go by the cores that the cluster has now."""
+        cores = self._cores.cores
+        with self._condition:
+            self._resized = False
+            self._limit = limit_on(cores, self._n_jobs)
+        resize = getattr(self.call, "resize", None)
+        if resize is not None:
+            resize(jobs_on(cores, self._n_jobs))
+
     def _look_around(self) -> None:
         """Look for what nobody will tell us of, when nothing has come for a while."""
         if self._client.status in CLOSED:
             self.abort(RuntimeError("The dask client was closed."))
             return
-        for shipment in list(self._away):
+        try:
+            self._pulse.beat()
+        except SchedulerSilent as error:
+            self.abort(error)
+            return
+        with self._condition:
+            # futures of what has arrived are released, and look lost
+            away = self._away.difference(one[0] for one in self._arrived)
+        for shipment in away:
             if shipment.future.status != "finished" and self._lost_values(shipment):
                 self._cancel([shipment])
                 why = RuntimeError("Its shared data was lost.")
@@ -269,26 +316,53 @@ class Courier(threading.Thread):
         if self._error is not None or self._client.status != "running":
             return False
         lost = self._lost_values(shipment)
-        if not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
+        if out.cancelled and was_dropped(out.error):
+            # The news of its arguments may come later: all are taken for lost.
+            lost = lost or shipment.values
+        elif not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
             return False
         self._sharing.forget(lost)
         shipment.values = []
         return shipment.sendings < SENDINGS
 
     def _send(self) -> None:
-        while True:
+        while going := self._pick():
+            try:
+                self._sharing.survey([shipment.batch.items for shipment in going])
+            except SchedulerSilent as error:
+                self.abort(error)
+                return
+            except Exception as error:
+                for shipment in going:
+                    self._settle(shipment, Lost(error))
+                continue
+            self._send_out(going)
+
+    def _pick(self) -> list[Shipment]:
+        """Take what may go to the cluster now from the outbox."""
+        going: list[Shipment] = []
+        with self._condition:
+            while self._outbox and not self._is_full() and not self._error:
+                shipment = self._outbox.popleft()
+                self._away.add(shipment)
+                shipment.sendings += 1
+                going.append(shipment)
+        return going
+
+    def _send_out(self, going: list[Shipment]) -> None:
+        """Pack and dispatch, in messages of bearable size."""
+        waiting = deque(going)
+        while waiting and self._error is None:
             sent: list[Shipment] = []
             rows: list[Packed] = []
             nbytes = 0
-            while nbytes < MESSAGE:
-                with self._condition:
-                    if not self._outbox or self._is_full() or self._error:
-                        break
-                    shipment = self._outbox.popleft()
-                    self._away.add(shipment)
-                    shipment.sendings += 1
+            while waiting and nbytes < MESSAGE:
+                shipment = waiting.popleft()
                 try:
-                    packed = self._pack(shipment)
+                    packed = pack(shipment, self._sharing, self._in_process)
+                except SchedulerSilent as error:
+                    self.abort(error)
+                    return
                 except Exception as error:
                     self._settle(shipment, Lost(error))
                     continue
@@ -303,26 +377,14 @@ class Courier(threading.Thread):
                 for shipment in sent:
                     self._settle(shipment, Lost(error))
 
-    def _pack(self, shipment: Shipment) -> Packed:
-        batch = shipment.batch
-        try:
-            items, shipment.values = self._sharing.take_out(batch.items)
-            if shipment.values:
-                batch = batch.with_items(items)
-            # Where client and worker share a process nothing copies the buffers
-            # on the way, and a task would write into the caller's arrays.
-            return Packed.of(batch, copy=self._in_process)
-        except CannotPickle as failed:
-            raise explain_batch(shipment.batch, failed) from failed.__cause__
-
     def _dispatch(self, shipments: list[Shipment], rows: list[Packed]) -> None:
         columns: list[list[Any]] = [list(rows)]
         if any(shipment.values for shipment in shipments):
             columns.append([shipment.values for shipment in shipments])
-        keys = [key_for(shipment.batch) for shipment in shipments]
-        futures = self._client.map(
-            run_batch, *columns, key=keys, pure=False, **self._options
-        )
+        prefix = self._options.get("key")
+        keys = [key_for(shipment.batch, prefix) for shipment in shipments]
+        options = {**self._options, "key": keys}
+        futures = self._client.map(run_batch, *columns, pure=False, **options)
         with self._condition:
             for shipment, future in zip(shipments, futures, strict=True):
                 shipment.future = future
@@ -338,24 +400,3 @@ class Courier(threading.Thread):
         self._sharing.clear()
         for shipment in rest:
             self._settle(shipment, Lost(error or RuntimeError("aborted"), True))
-
-
-def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
-    """Return the error to raise for a batch that has no result."""
-    error = lost.error
-    if isinstance(error, TaskFailure):
-        return error.captured.raised()
-    name = batch.name() if hasattr(batch, "name") else repr(batch)
-    if isinstance(error, PicklingError):
-        return error  # it has said all that
-    if not lost.cancelled:
-        if sys.version_info >= (3, 11):
-            error.add_note(f"This ended a batch of calls of the function {name!r}.")
-        return error
-    address = getattr(client.scheduler, "address", None)
-    where = f"by the scheduler at {address}" if address else "by its closed client"
-    explained = RuntimeError(
-        f"A batch of calls of the function {name!r} was cancelled {where}: {error}"
-    )
-    explained.__cause__ = error
-    return explained

@@ -46,6 +46,10 @@ class Batch:
         return f"{prefix}batch_of_{self._funcname}_{self._count}_calls"
 
 
-def key_for(batch: Any) -> str:
-    """Return a task key that no other batch has; the dashboard cuts the suffix."""
-    return f"{Batch(batch.items)!r}-{uuid.uuid4()}"
+def key_for(batch: Any, prefix: str | None = None) -> str:
+    """Return a task key that no other batch has.
+
+    The dashboard groups tasks by what stands before the first hyphen.
+    """
+    name = f"{Batch(batch.items)!r}-{uuid.uuid4()}"
+    return name if prefix is None else f"{prefix}-{name}"

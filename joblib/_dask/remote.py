@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 from .._captured import CapturedError, capture_call
@@ -49,7 +50,7 @@ def fill(items: list[Any], values: Sequence[Any]) -> list[Any]:
 
     return [
         (
-            func,
+            put(func),
             tuple(put(value) for value in args),
             {name: put(value) for name, value in kwargs.items()},
         )
@@ -67,7 +68,7 @@ def in_same_process() -> bool:
         return False
 
 
-def run_batch(packed: Packed, values: Sequence[Any] = ()) -> Any:
+def run_batch(packed: Packed, values: Sequence[Any] = ()) -> tuple[float, Any]:
     """Run a batch on this worker.
 
     Parameters
@@ -79,9 +80,12 @@ def run_batch(packed: Packed, values: Sequence[Any] = ()) -> Any:
 
     Returns
     -------
-    Packed or list
+    seconds : float
+        How long it took this worker.
+    results : Packed or list
         The results; as they are when client and worker share a process.
     """
+    begin = perf_counter()
 
     def work() -> Any:
         batch = packed.load()
@@ -99,4 +103,4 @@ def run_batch(packed: Packed, values: Sequence[Any] = ()) -> Any:
     outcome = capture_call(work)
     if isinstance(outcome, CapturedError):
         raise TaskFailure(outcome)
-    return outcome
+    return perf_counter() - begin, outcome

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 import types
+import uuid
 import weakref
 from collections import OrderedDict
 from typing import Any
 
-from .packing import Parcel
+from .packing import CannotPickle, Packed, Parcel
+from .pulse import answer_of
 from .remote import Slot
+from .spreading import spread
 
 #: arguments up to this many bytes travel with their task
 SMALL = 1_000
 #: arguments from this many bytes on are shared the first time they are seen,
 #: smaller ones when they are seen again
 LARGE = 200_000
-#: arguments from this many bytes on are sent to all workers at once, since each
-#: will need them and fetching them from one another would come later
+#: arguments from this many bytes on are sent at once to as many workers as there are
+#: batches that need them; of smaller ones they fetch copies from one another
 BROADCAST = 1_000_000
+#: batches of more bytes are searched for what makes them so heavy, and what has more
+#: bytes is shared
+HEAVY = 20_000
+#: so many batches of a call are searched at most
+WEIGHINGS = 16
 #: how many objects that can't be held by weak reference are kept
 KEPT = 64
 
-_NEVER_LARGE = frozenset(
-    {
-        bool,
-        complex,
-        float,
-        int,
-        range,
-        slice,
-        type,
-        types.BuiltinFunctionType,
-        types.FunctionType,
-        types.ModuleType,
-        type(None),
-    }
-)
+_WEIGHTLESS = frozenset({bool, complex, float, int, range, slice, type(None)})
+_NEVER_LARGE = _WEIGHTLESS | {
+    type,
+    types.BuiltinFunctionType,
+    types.FunctionType,
+    types.ModuleType,
+}
 
 
 def check_scatter(scatter: Any) -> None:
@@ -46,23 +47,34 @@ def check_scatter(scatter: Any) -> None:
 
 def scatter_all(client: Any, objects: list[Any]) -> dict[int, Any]:
     """Send `objects` to all workers; return their futures by ``id``."""
-    futures = client.scatter(objects, broadcast=True)
-    return dict(zip(map(id, objects), futures, strict=True))
+    keys = [_key_for(obj) for obj in objects]
+    data = dict(zip(keys, objects, strict=True))
+    found = answer_of(client, spread(client, data, None, sys.maxsize))
+    return {id(obj): found[key] for key, obj in zip(keys, objects, strict=True)}
+
+
+def _key_for(obj: Any) -> str:
+    # Not a hash of the contents: identity is what counts here.
+    return f"{type(obj).__name__}-{uuid.uuid4().hex}"
 
 
 class _Seen:
     """One large argument: how to know it again, and its future once shared."""
 
-    __slots__ = ("future", "nbytes", "owner")
+    __slots__ = ("fresh", "future", "nbytes", "owner", "uses")
 
-    def __init__(self, owner: Any, nbytes: int) -> None:
+    def __init__(self, owner: Any, nbytes: int, fresh: bool) -> None:
         self.owner = owner
         self.nbytes = nbytes
+        #: each batch gets a copy of its own, as nobody expects it to be shared
+        self.fresh = fresh
         self.future: Any = None
+        #: by how many batches
+        self.uses = 0
 
 
 class Sharing:
-    """The large arguments of one call.
+    """The large arguments of one call, and its functions with much inside.
 
     They are known by identity. Where Python allows it they are held by weak
     reference, so that a generator of large arguments used once each does not fill
@@ -94,36 +106,111 @@ class Sharing:
         self._workers = workers
         self._weak: dict[int, _Seen] = {}
         self._strong: OrderedDict[int, _Seen] = OrderedDict()
+        #: how many batches more may be weighed
+        self._weighings = WEIGHINGS
+        self._found_by_weight = False
+
+    # ---------------------------------------------------------------- one round
+    def survey(self, batches: list[list[Any]]) -> None:
+        """Look at what is about to be sent, and send what is to be shared.
+
+        All of it at once, and to as many workers as will need it, as far as these
+        batches tell.
+        """
+        found: dict[int, tuple[Any, _Seen]] = {}
+        for items in batches:
+            for key, value in self._candidates(items).items():
+                seen = self._find(value) or self._measure(value)
+                if seen is not None:
+                    seen.uses += 1
+                    if seen.future is None and _is_shared(seen):
+                        found[key] = value, seen
+        if found:
+            self._scatter(list(found.values()))
+
+    def _candidates(self, items: list[Any]) -> dict[int, Any]:
+        """Return by ``id`` what of a batch may be large; each once."""
+        found: dict[int, Any] = {}
+        for func, args, kwargs in items:
+            for value in args:
+                if type(value) not in _NEVER_LARGE:
+                    found[id(value)] = value
+            for value in kwargs.values():
+                if type(value) not in _NEVER_LARGE:
+                    found[id(value)] = value
+            if self._found_by_weight:
+                for value in (func, *args, *kwargs.values()):
+                    if self._find(value) is not None:
+                        found[id(value)] = value
+        for key in self._given:
+            found.pop(key, None)
+        return found
+
+    def _measure(self, value: Any) -> _Seen | None:
+        nbytes = _size(value)
+        return self._remember(value, nbytes) if nbytes > SMALL else None
+
+    def weigh(self, items: list[Any]) -> bool:
+        """Look for what is large though dask does not say so, in a heavy batch.
+
+        That may be an estimator, or a function with much in its closure. It is shared
+        at once or, if it is not that large, when it is seen again. True if the batch
+        is to be packed anew.
+        """
+        if self._weighings <= 0:
+            return False
+        self._weighings -= 1
+        values = {
+            id(value): value
+            for func, args, kwargs in items
+            for value in (func, *args, *kwargs.values())
+            if type(value) not in _WEIGHTLESS and id(value) not in self._given
+        }
+        large = []
+        for value in values.values():
+            if self._find(value) is not None:
+                continue
+            try:
+                nbytes = Packed.of(value).nbytes
+            except CannotPickle:  # it has gone well with the batch; let it be
+                continue
+            if nbytes > HEAVY:
+                self._found_by_weight = True
+                seen = self._remember(value, nbytes, fresh=True)
+                seen.uses = 1
+                if _is_shared(seen):
+                    large.append((value, seen))
+        if large:
+            self._scatter(large)
+        return bool(large)
 
     def take_out(self, items: list[Any]) -> tuple[list[Any], list[Any]]:
         """Return tasks with slots for their shared arguments, and the futures."""
         futures: list[Any] = []
-        # What is decided first holds for the whole batch: pickling sends an object
-        # once, and the tasks of a batch see one object where the caller had one.
-        decided: dict[int, Any] = {}
+        slots: dict[int, Slot] = {}
 
         def replace(value: Any) -> Any:
-            if type(value) in _NEVER_LARGE:
+            if type(value) in _NEVER_LARGE and not self._found_by_weight:
                 return value
-            key = id(value)
-            if key not in decided:
+            slot = slots.get(id(value))
+            if slot is None:
                 future = self._future_of(value)
                 if future is None:
-                    decided[key] = value
-                else:
-                    decided[key] = Slot(len(futures))
-                    futures.append(future)
-            return decided[key]
+                    return value
+                slot = slots[id(value)] = Slot(len(futures))
+                futures.append(future)
+            return slot
 
         out = []
         for func, args, kwargs in items:
+            new_func = replace(func) if self._found_by_weight else func
             new_args = tuple(map(replace, args))
             new_kwargs = (
                 {name: replace(value) for name, value in kwargs.items()}
                 if kwargs
                 else kwargs
             )
-            out.append((func, new_args, new_kwargs))
+            out.append((new_func, new_args, new_kwargs))
         return (out, futures) if futures else (items, futures)
 
     def forget(self, lost: list[Any]) -> None:
@@ -146,16 +233,7 @@ class Sharing:
         if given is not None:
             return given
         seen = self._find(value)
-        if seen is None:
-            nbytes = _size(value)
-            if nbytes <= SMALL:
-                return None
-            seen = self._remember(value, nbytes)
-            if nbytes < LARGE:
-                return None
-        if seen.future is None:
-            seen.future = self._scatter(value, seen.nbytes)
-        return seen.future
+        return None if seen is None else seen.future
 
     def _find(self, value: Any) -> _Seen | None:
         key = id(value)
@@ -167,14 +245,14 @@ class Sharing:
             self._strong.move_to_end(key)
         return seen
 
-    def _remember(self, value: Any, nbytes: int) -> _Seen:
+    def _remember(self, value: Any, nbytes: int, fresh: bool = False) -> _Seen:
         key = id(value)
         # A worker of this process would itself keep the object from going.
         owner = None if self._in_process else self._weak_reference(value)
         if owner is not None:
-            seen = self._weak[key] = _Seen(owner, nbytes)
+            seen = self._weak[key] = _Seen(owner, nbytes, fresh)
             return seen
-        seen = self._strong[key] = _Seen(value, nbytes)
+        seen = self._strong[key] = _Seen(value, nbytes, fresh)
         if len(self._strong) > KEPT:
             self._strong.popitem(last=False)
         return seen
@@ -186,17 +264,33 @@ class Sharing:
         except TypeError:  # lists, strings and the like
             return None
 
-    def _scatter(self, value: Any, nbytes: int) -> Any:
-        sent = value if self._in_process else Parcel.of(value)
-        # In a list, because dask takes a list apart; without a hash of the
-        # contents, because identity is what counts here.
-        [future] = self._client.scatter(
-            [sent],
-            workers=self._workers,
-            broadcast=nbytes >= BROADCAST,
-            hash=False,
-        )
-        return future
+    def _scatter(self, found: list[tuple[Any, _Seen]]) -> None:
+        """Send what has been found, in one message for each number of copies."""
+        groups: dict[int, dict[str, Any]] = {}
+        owners: dict[str, _Seen] = {}
+        for value, seen in found:
+            try:
+                sent = self._packed(value, seen.fresh)
+            except CannotPickle:  # the batch will say what it is
+                continue
+            copies = seen.uses if seen.nbytes >= BROADCAST else 1
+            key = _key_for(value)
+            groups.setdefault(copies, {})[key] = sent
+            owners[key] = seen
+        for copies, data in groups.items():
+            question = spread(self._client, data, self._workers, copies)
+            for key, future in answer_of(self._client, question).items():
+                owners[key].future = future
+
+    def _packed(self, value: Any, fresh: bool) -> Any:
+        if fresh:
+            # With nothing beside the pickle: what is loaded would use that in place.
+            return Packed.of(value, copy=True)
+        return value if self._in_process else Parcel.of(value)
+
+
+def _is_shared(seen: _Seen) -> bool:
+    return seen.nbytes >= LARGE or seen.uses > 1
 
 
 def _size(value: Any) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .batch import Plan
 from .context import SHARED_BY, WRAPPERS, current
+from .credit import Credit
 from .report import CallReport
 from .run import Run
 from .source import Source, initial_tasks
@@ -66,14 +67,16 @@ def make_run(
     run = Run(
         parallel,
         backend,
-        Source(iterator, n_jobs, limit, shrinks=fixed is None),
+        Source(iterator, n_jobs, limit, fixed is None, parallel.pre_dispatch),
         make_job,
         batch_size=fixed,
         plan=plan,
         ordered=parallel.return_ordered,
         timeout=parallel.timeout if backend.supports_timeout else None,
         managed=parallel._managed_backend,
-        look_ahead=backend.look_ahead * n_jobs if is_default else 0,
+        credit=Credit(
+            backend.look_ahead if is_default else 0, backend.look_ahead_within, n_jobs
+        ),
         dispatch=parallel.dispatch_one_batch if watched else None,
         progress=None if silent else parallel.print_progress,
     )

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._backends.base import overrides
 from .batch import BatchedCalls, Plan
-from .credit import adapt_credit
 from .drawing import OpenBatch
 from .job import TASK_DONE, TASK_ERROR, TASK_PENDING
 from .states import NEXT, State
 
 if TYPE_CHECKING:
+    from .credit import Credit
     from .source import Source
 
 #: what the caller waits for, when it is not one job: whatever comes next, the end
@@ -53,7 +53,7 @@ class Run:
         Seconds that the oldest task may keep the caller waiting.
     managed : bool
         Whether the backend goes on to serve other calls (``with Parallel()``).
-    look_ahead : int, default=0
+    credit : Credit
         How many batches more than the initial ones may be on their way.
     dispatch : callable, optional
         Called for each batch in place of `dispatch_one`, which it has to call.
@@ -63,7 +63,7 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_credit _fixed_size _learn _make_job _most_credit _n_paid _opens _override "
+        "_credit _fixed_size _learn _make_job _n_paid _opens _override "
         "active awaited "
         "backend by_callback caller condition draining ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
@@ -83,7 +83,7 @@ class Run:
         ordered: bool,
         timeout: float | None,
         managed: bool,
-        look_ahead: int = 0,
+        credit: Credit,
         dispatch: Callable[[Any], bool] | None = None,
         progress: Callable[[], None] | None = None,
     ) -> None:
@@ -111,7 +111,7 @@ class Run:
         self.n_dispatched_tasks = 0
         self._n_paid = 0  # batches dispatched in return for a completion
         # changed under the state's lock only
-        self._credit = 0  # batches that may be dispatched without a completion
+        self._credit = credit  # batches that may be dispatched without a completion
         self.n_completed_batches = 0
         self.n_completed_tasks = 0
         self.exhausted = False
@@ -123,7 +123,6 @@ class Run:
         self.is_inline = False
         self.ended = False  # `end` has begun
         self.over = False  # `end` has ended
-        self._most_credit = look_ahead
         self._make_job = make_job
         self._override = dispatch
         self.progress = progress
@@ -201,8 +200,7 @@ class Run:
                     if not self.managed:
                         self.parallel._give_back(self.backend)
                 finally:
-                    # The object that was called keeps this one, for its counters:
-                    # no cycle, so that both, and the backend, go when it goes.
+                    # The object called keeps this one, for its counters: no cycle.
                     self.parallel = self.progress = self._learn = None
                     self._override = None
                     with self.lock:
@@ -343,7 +341,13 @@ class Run:
 
     def _owes(self) -> bool:
         """Whether a completion has not had a batch in return, or there is credit."""
-        return self.n_completed_batches + self._credit > self._n_paid
+        return self.n_completed_batches + self._credit.granted > self._n_paid
+
+    def resize(self, n_jobs: int) -> None:
+        """Go on with so many workers, and what they would have begun with."""
+        self._credit.resize(n_jobs, self.source.resize(n_jobs))
+        if self.draining:
+            self._pay_apart()
 
     def _pay(self) -> None:
         """Dispatch the batches that are owed."""
@@ -394,9 +398,7 @@ class Run:
                     self.ready.update(enumerate(results, job.start))
                 else:
                     self.finished.extend(results)
-                if self._most_credit:
-                    lapse = time() - job.dispatch_timestamp
-                    self._credit = adapt_credit(self._credit, self._most_credit, lapse)
+                self._credit.learn(time() - job.dispatch_timestamp)
                 self.n_completed_tasks += job.batch_size
                 self.n_completed_batches += 1
                 if self.timeout is not None:

@@ -100,6 +100,8 @@ class Source:
         How many tasks `take` may give out until `release`.
     shrinks : bool, default=True
         Whether the last batches may be smaller than what `take` is asked for.
+    pre_dispatch : "all", int or str, default="all"
+        What `limit` comes from, in case that the number of workers changes.
     """
 
     def __init__(
@@ -108,18 +110,26 @@ class Source:
         n_jobs: int,
         limit: int | None,
         shrinks: bool = True,
+        pre_dispatch: Any = "all",
     ) -> None:
         self.lock = threading.Lock()
         self.exhausted = False
         self.iterator = iter(iterable)
         self._n_jobs = n_jobs
-        self._budget = limit
+        self._limit = self._budget = limit
+        self._pre_dispatch = pre_dispatch
         self._shrinks = shrinks
         self._ahead: deque[Any] = deque()
 
     def release(self) -> None:
         """End the initial phase: from here on each `take` is one batch."""
         self._budget = None
+
+    def resize(self, n_jobs: int) -> int:
+        """Go by so many workers; return how many tasks more the start would have had."""
+        self._n_jobs = n_jobs
+        limit = initial_tasks(self._pre_dispatch, n_jobs)
+        return 0 if limit is None or self._limit is None else limit - self._limit
 
     def take(self, size: int) -> list[Any]:
         """Return the tasks of the next batch, at most `size`; empty at the end.

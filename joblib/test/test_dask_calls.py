@@ -22,8 +22,6 @@ from joblib import (  # noqa: E402
 )
 from joblib._dask import Batch, DaskDistributedBackend  # noqa: E402
 from joblib._dask.packing import Packed  # noqa: E402
-from joblib._dask.remote import Slot, fill  # noqa: E402
-from joblib._dask.sharing import Sharing  # noqa: E402
 
 from .dask_common import (  # noqa: E402
     hold,
@@ -369,66 +367,6 @@ def test_what_is_scattered_by_hand_is_not_pickled_again(client, monkeypatch):
     assert CountedPickles.count == 0
     gc.collect()  # it is kept for as long as the context's backend
     assert tasks_left(client) == []
-
-
-class FakeClient:
-    """Counts what is scattered."""
-
-    n_sent = 0
-
-    def scatter(self, values, **options):
-        self.n_sent += len(values)
-        return [object() for _ in values]
-
-
-def sharing(in_process=False):
-    client = FakeClient()
-    return client, Sharing(client, {}, in_process)
-
-
-@pytest.mark.parametrize(
-    ("nbytes", "times", "sent"),
-    [(900, 5, 0), (50_000, 1, 0), (50_000, 2, 1), (50_000, 9, 1), (300_000, 1, 1)],
-)
-def test_what_is_shared(nbytes, times, sent):
-    client, shared = sharing()
-    value = np.ones(nbytes, dtype=np.uint8)
-    for _ in range(times):
-        items, futures = shared.take_out([(abs, (value,), {})])
-        assert len(futures) == (type(items[0][1][0]) is Slot)
-    assert client.n_sent == sent
-
-
-@pytest.mark.parametrize("nbytes", [10_000, 300_000])
-def test_sharing_keeps_nothing_that_has_gone(nbytes):
-    _, shared = sharing()
-    for _ in range(20):
-        shared.take_out([(abs, (np.ones(nbytes, dtype=np.uint8),), {})])
-    assert len(shared._weak) == 0
-
-
-@pytest.mark.parametrize(
-    ("in_process", "make"), [(False, lambda i: [i] * 2_000), (True, np.ones)]
-)
-def test_sharing_keeps_a_few_where_it_has_to(in_process, make):
-    _, shared = sharing(in_process)
-    for i in range(1_000, 1_200):
-        shared.take_out([(abs, (make(i),), {})])
-    assert len(shared._weak) == 0
-    assert 0 < len(shared._strong) <= 64
-
-
-def test_slots_are_filled_with_what_they_stand_for():
-    value = np.ones(300_000)
-    _, shared = sharing()
-    tasks = [(total, (value,), {"extra": 1}), (total, (value,), {"extra": value})]
-    items, futures = shared.take_out(tasks)
-    assert len(futures) == 1
-    filled = fill(items, [value])
-    assert [func for func, _, _ in filled] == [total, total]
-    assert filled[0][1] == (value,)
-    assert filled[0][2] == {"extra": 1}
-    assert filled[1][2]["extra"] is value
 
 
 def test_packed_objects_know_their_size():

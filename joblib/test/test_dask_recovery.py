@@ -40,15 +40,15 @@ def leave_the_cluster_empty(request):
 
 
 # ------------------------------------------------------------------ gathering
-def first_time(client, monkeypatch, name, instead):
-    """Have the client's method `name` do something else when it is first used."""
-    real, used = getattr(client, name), []
+def first_time(owner, monkeypatch, name, instead):
+    """Have the owner's function `name` do something else when it is first used."""
+    real, used = getattr(owner, name), []
 
     def stand_in(*args, **kwargs):
         used.append(args)
         return (instead if len(used) == 1 else real)(*args, **kwargs)
 
-    monkeypatch.setattr(client, name, stand_in)
+    monkeypatch.setattr(owner, name, stand_in)
     return used
 
 
@@ -65,7 +65,7 @@ def test_results_are_asked_for_anew_when_a_worker_was_lost(client, monkeypatch):
     monkeypatch.setattr(
         collecting, "known_workers", lambda client: {"tcp://that-has-died:1"}
     )
-    used = first_time(client, monkeypatch, "gather", never)
+    used = first_time(collecting, monkeypatch, "ask_for", never)
     with parallel_config("dask", client=client):
         assert Parallel()([delayed(increment)(1)]) == [2]
     assert len(used) == 2
@@ -77,7 +77,7 @@ def test_slow_results_are_asked_for_once(client, monkeypatch):
     monkeypatch.setattr(collecting, "PATIENCE", 0.01)
     looks = []
     go = asyncio.Event()
-    real = client.gather
+    real = collecting.ask_for
 
     async def late(*args, **kwargs):
         await go.wait()
@@ -93,7 +93,7 @@ def test_slow_results_are_asked_for_once(client, monkeypatch):
         return real_nthreads(*args, **kwargs)
 
     monkeypatch.setattr(client, "nthreads", nthreads)
-    used = first_time(client, monkeypatch, "gather", late)
+    used = first_time(collecting, monkeypatch, "ask_for", late)
     with parallel_config("dask", client=client):
         assert Parallel()([delayed(increment)(1)]) == [2]
     assert len(used) == 1
@@ -105,14 +105,14 @@ async def call_off(*_, **__):
 
 
 def test_a_request_that_somebody_elses_ctrl_c_took_along(client, monkeypatch):
-    used = first_time(client, monkeypatch, "gather", call_off)
+    used = first_time(collecting, monkeypatch, "ask_for", call_off)
     with parallel_config("dask", client=client):
         assert Parallel()([delayed(increment)(1)]) == [2]
     assert len(used) == 2
 
 
 def test_requests_that_are_called_off_all_the_time(client, monkeypatch):
-    monkeypatch.setattr(client, "gather", call_off)
+    monkeypatch.setattr(collecting, "ask_for", call_off)
     with parallel_config("dask", client=client):
         with pytest.raises(RuntimeError, match="called off again"):
             Parallel()([delayed(increment)(1)])

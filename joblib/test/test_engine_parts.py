@@ -305,10 +305,10 @@ class ByHand(ParallelBackendBase):
 def test_more_batches_are_on_their_way_while_they_come_back_soon(
     options, lapse, initial, most, monkeypatch
 ):
-    def adapt_with_lapse(credit, limit, _):
+    def adapt_with_lapse(credit, limit, *_):
         return adapt_credit(credit, limit, lapse)
 
-    monkeypatch.setattr("joblib._engine.run.adapt_credit", adapt_with_lapse)
+    monkeypatch.setattr("joblib._engine.credit.adapt_credit", adapt_with_lapse)
     backend = ByHand()
     parallel = Parallel(
         2, backend=backend, batch_size=1, return_as="generator", **options
@@ -319,6 +319,29 @@ def test_more_batches_are_on_their_way_while_they_come_back_soon(
         backend.complete_one()
     assert list(outputs) == list(range(60))
     assert backend.most_waiting == most
+
+
+@pytest.mark.parametrize(
+    "options, most",
+    [({}, 12), ({"pre_dispatch": "n_jobs"}, 6), ({"pre_dispatch": 3}, 3)],
+)
+def test_more_batches_are_on_their_way_when_workers_join(options, most):
+    backend = ByHand()
+    backend.look_ahead = 0
+    parallel = Parallel(
+        2, backend=backend, batch_size=1, return_as="generator", **options
+    )
+    outputs = parallel(delayed(abs)(-n) for n in range(60))
+    run = backend.waiting[0][1].run
+    run.resize(6)
+    assert len(backend.waiting) == most
+    run.resize(1)  # those on their way stay there
+    while backend.waiting:
+        backend.complete_one()
+        run.resize(6)
+    assert list(outputs) == list(range(60))
+    assert backend.most_waiting == most
+    run.resize(8)  # too late, and no harm
 
 
 def test_credit_is_taken_back():

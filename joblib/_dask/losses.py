@@ -1,0 +1,38 @@
+"""What is raised for a batch that has no result, and says why."""
+
+from __future__ import annotations
+
+import sys
+from pickle import PicklingError
+from typing import Any
+
+from .collecting import Lost
+from .pulse import SchedulerSilent
+from .remote import TaskFailure
+
+
+def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
+    """Return the error to raise for a batch that has no result."""
+    error = lost.error
+    if isinstance(error, TaskFailure):
+        return error.captured.raised()
+    name = batch.name() if hasattr(batch, "name") else repr(batch)
+    if isinstance(error, PicklingError):
+        return error  # it has said all that
+    if not lost.cancelled:
+        if sys.version_info >= (3, 11):
+            error.add_note(f"This ended a batch of calls of the function {name!r}.")
+        return error
+    if isinstance(error, SchedulerSilent):
+        explained = RuntimeError(
+            f"A batch of calls of the function {name!r} has no result: {error}"
+        )
+        explained.__cause__ = error
+        return explained
+    address = getattr(client.scheduler, "address", None)
+    where = f"by the scheduler at {address}" if address else "by its closed client"
+    explained = RuntimeError(
+        f"A batch of calls of the function {name!r} was cancelled {where}: {error}"
+    )
+    explained.__cause__ = error
+    return explained

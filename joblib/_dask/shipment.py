@@ -1,0 +1,20 @@
+"""One batch on its way to the cluster and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Shipment:
+    """One batch on its way there and back."""
+
+    __slots__ = ("batch", "callback", "future", "sendings", "values")
+
+    def __init__(self, batch: Any, callback: Callable[[Any], Any]) -> None:
+        self.batch = batch
+        self.callback = callback
+        self.future: Any = None
+        self.sendings = 0
+        #: the futures of its shared arguments
+        self.values: list[Any] = []

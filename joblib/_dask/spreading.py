@@ -1,0 +1,88 @@
+"""Data sent from the client to workers: once to each that will need it.
+
+dask's own way leads through the scheduler, and from one worker to the next, since it
+can't know whether the client reaches workers. Those on the client's own machine it
+does; so they get their copies from it directly, all at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from .clients import on_worker
+
+#: seconds in which a worker on this machine has to answer
+NEAR = 5.0
+#: what goes wrong where a worker is not reached after all, or has gone
+UNREACHED = (OSError, asyncio.TimeoutError, ValueError, KeyError)
+
+
+async def spread(
+    client: Any, data: dict[str, Any], workers: list[str] | None, copies: int
+) -> dict[str, Any]:
+    """Send `data` to workers; return the futures by key. On the client's event loop.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Whose event loop this is.
+    data : dict
+        What to send, by the keys that it is to have on the cluster.
+    workers : list of str or None
+        The only workers to send to.
+    copies : int
+        How many workers will need it; all if there are not as many.
+    """
+    if not on_worker() and client.direct_to_workers is not False:
+        running = await client.scheduler.ncores_running(workers=workers)
+        near = [address for address in running if _is_near(client, address)]
+        if near and len(near) == len(running):
+            random.shuffle(near)
+            try:
+                return await _send_directly(client, data, near[:copies])
+            except UNREACHED:
+                pass
+    found: dict[str, Any] = await client.scatter(
+        data,
+        workers=workers,
+        broadcast=copies if copies > 1 else False,
+        asynchronous=True,
+    )
+    return found
+
+
+async def _send_directly(
+    client: Any, data: dict[str, Any], addresses: list[str]
+) -> dict[str, Any]:
+    for address in addresses:
+        # dask would go on trying for half a minute
+        comm = await asyncio.wait_for(client.rpc.connect(address), NEAR)
+        client.rpc.reuse(address, comm)
+    sent = [
+        client.scatter(
+            data, workers=[address], direct=True, timeout=NEAR, asynchronous=True
+        )
+        for address in addresses
+    ]
+    # all have to end, lest one of them goes on while the data goes another way
+    outcomes: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    found: dict[str, Any] = outcomes[0]
+    return found
+
+
+def _is_near(client: Any, address: str) -> bool:
+    """Tell whether a worker is on the client's machine, by its address."""
+    from distributed.comm.addressing import get_address_host
+
+    if address.startswith("inproc://"):
+        return True
+    try:
+        host = get_address_host(address)
+        return host == get_address_host(client.scheduler_comm.comm.local_address)
+    except Exception:  # an address of a kind that has no host
+        return False

@@ -1,0 +1,241 @@
+"""Workers on dask get all their threads back, whatever becomes of nested calls."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+distributed = pytest.importorskip("distributed")
+
+from joblib import Parallel, delayed, parallel_config  # noqa: E402
+
+from .dask_command import wait_for  # noqa: E402
+from .dask_common import (  # noqa: E402
+    fail,
+    hold,
+    increment,
+    pool_sizes,
+    process_id,
+    small_cluster,
+    tasks_left,
+    wait_until_begun,
+)
+
+pytestmark = [
+    pytest.mark.allow_leaks("threads of the shared cluster's workers"),
+    pytest.mark.timeout(30),
+    pytest.mark.filterwarnings("ignore:.*still being processed by the workers"),
+]
+
+THREADS = 2
+
+
+@pytest.fixture(scope="module", params=["processes", "threads"])
+def client(request):
+    with small_cluster(
+        n_workers=2,
+        threads_per_worker=THREADS,
+        processes=request.param == "processes",
+    ) as client:
+        yield client
+
+
+def at_once(client):
+    """Return how many tasks the workers run at one time, by having them meet."""
+    count = 2 * THREADS
+    futures = client.map(meet, range(count), [count] * count, pure=False)
+    return sum(client.gather(futures))
+
+
+def meet(i, count):
+    name = "all-are-here"
+    with distributed.Lock(f"{name}-lock"):
+        here = distributed.Variable(name)
+        try:
+            n = here.get(timeout="10ms")
+        except TimeoutError:
+            n = 0
+        here.set(n + 1)
+        if n + 1 == count:
+            distributed.Event(name).set()
+    return distributed.Event(name).wait(timeout=10)
+
+
+@pytest.fixture(autouse=True)
+def all_threads_are_back(client):
+    yield
+    assert tasks_left(client) == []
+    # A thread that leaves for one that has come back does so at its next turn.
+    wanted = [(THREADS, THREADS)] * 2
+
+    def back():
+        futures = client.map(abs, range(20), pure=False)
+        client.gather(futures)
+        return pool_sizes(client) == wanted
+
+    wait_for(back, f"pools of {wanted}", 5)
+    distributed.Event("all-are-here", client=client).clear()
+    distributed.Variable("all-are-here", client=client).set(0)
+    assert at_once(client) == 2 * THREADS
+    assert tasks_left(client) == []
+
+
+# ------------------------------------------------------------------ every path
+def call(kind, n=4):
+    """One nested call of each kind; return what it came to."""
+    tasks = [delayed(increment)(i) for i in range(n)]
+    if kind == "list":
+        return Parallel()(tasks)
+    if kind == "error":
+        with pytest.raises(KeyError):
+            Parallel(batch_size=1)([*tasks, delayed(fail)(1)])
+        return "failed"
+    if kind == "timeout":
+        with pytest.raises(TimeoutError):
+            Parallel(timeout=0.01)([delayed(hold)("slow", 1)])
+        return "late"
+    if kind == "iterable":
+        with pytest.raises(ZeroDivisionError):
+            Parallel()(delayed(increment)(1 // i) for i in (1, 1, 0))
+        return "bad input"
+    if kind == "pickle":
+        with pytest.raises(Exception, match="can't be pickled"):
+            Parallel()([delayed(increment)(threading.Lock())])
+        return "unpicklable"
+    outputs = Parallel(return_as="generator", pre_dispatch="all")(tasks)
+    first = next(outputs)
+    if kind == "generator":
+        return [first, *outputs]
+    if kind == "closed":
+        outputs.close()
+    else:
+        del outputs
+        gc.collect()
+    return first
+
+
+OUTCOMES = {
+    "list": [1, 2, 3, 4],
+    "error": "failed",
+    "iterable": "bad input",
+    "pickle": "unpicklable",
+    "generator": [1, 2, 3, 4],
+    "closed": 1,
+    "collected": 1,
+}
+
+
+@pytest.mark.parametrize("kind", [*OUTCOMES])
+def test_each_kind_of_call_in_a_task(client, kind):
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(call)(kind) for _ in range(6))
+    assert out == [OUTCOMES[kind]] * 6
+
+
+def several(kinds):
+    return [call(kind) for kind in kinds]
+
+
+def test_one_call_after_the_other_in_one_task(client):
+    kinds = [*OUTCOMES, *reversed(OUTCOMES)]
+    expected = [OUTCOMES[kind] for kind in kinds]
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(several)(kinds) for _ in range(4))
+    assert out == [expected] * 4
+
+
+def test_a_call_in_a_task_that_takes_too_long(client):
+    with parallel_config("dask"):
+        assert Parallel()([delayed(call)("timeout")]) == ["late"]
+    distributed.Event("slow-go", client=client).set()
+
+
+def call_and_hold(name, n=10):
+    return Parallel(batch_size=1)(delayed(hold)(name, i) for i in range(n))
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_cancelled_while_they_wait(client, level, request):
+    name = request.node.name
+    task = delayed(call_and_hold)(name)
+    for _ in range(level - 1):
+        task = delayed(nest)(task)
+    with parallel_config("dask"):
+        outputs = Parallel(return_as="generator", batch_size=1)([task] * 3)
+        wait_until_begun(name, client)
+        with pytest.warns(UserWarning, match="cancelled"):
+            outputs.close()
+    assert tasks_left(client) == []
+    distributed.Event(f"{name}-go", client=client).set()
+
+
+def nest(task):
+    return Parallel()([task])
+
+
+def nest_all(tasks):
+    return Parallel(batch_size=1)(tasks)
+
+
+def test_an_error_while_others_wait(client, request):
+    """One of several nested calls fails; the callers of the others are cancelled."""
+    name = request.node.name
+    with parallel_config("dask"), pytest.raises(KeyError):
+        Parallel(batch_size=1, pre_dispatch="all")(
+            [
+                delayed(call_and_hold)(name, 1),
+                delayed(nest_all)([delayed(fail_later)(name)]),
+            ]
+        )
+    assert tasks_left(client) == []
+    distributed.Event(f"{name}-go", client=client).set()
+
+
+def fail_later(name):
+    assert distributed.Event(f"{name}-begun").wait(timeout=10)
+    raise KeyError(name)
+
+
+# ------------------------------------------------------ threads, shared memory
+def in_threads(n):
+    """Call from threads that a task has started; each on the task's cluster."""
+    out = []
+
+    def work(client):
+        with parallel_config("dask", client=client):
+            out.append(Parallel()(delayed(increment)(i) for i in range(3)))
+
+    client = distributed.get_client()
+    threads = [threading.Thread(target=work, args=(client,)) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return out
+
+
+def test_threads_that_tasks_have_started(client):
+    with parallel_config("dask"):
+        out = Parallel()([delayed(in_threads)(3)])
+    assert out == [[[1, 2, 3]] * 3]
+
+
+def shared(n):
+    """Shared memory in a task, and the cluster again inside of that."""
+    squares = [0] * n
+
+    def fill(i):
+        squares[i] = i * i
+        with parallel_config("dask"):
+            return Parallel()(delayed(process_id)(k) for k in range(2))
+
+    Parallel(n_jobs=2, require="sharedmem")(delayed(fill)(i) for i in range(n))
+    return squares
+
+
+def test_shared_memory_in_tasks(client):
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(shared)(n) for n in range(1, 4))
+    assert out == [[0], [0, 1], [0, 1, 4]]
