@@ -110,7 +110,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     ) -> None:
         from .workers import SharedWorkers
 
-        self._workers, _ = SharedWorkers.get_reusable_executor(
+        get = partial(
+            SharedWorkers.get_reusable_executor,
             max_workers=n_jobs,
             timeout=idle_worker_timeout,
             initializer=Start(
@@ -118,6 +119,9 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             ),
             env=self._prepare_worker_env(n_jobs),
         )
+        self._workers, _ = get()
+        if self._workers.is_broken:  # a worker died while their number was changed
+            self._workers, _ = get()
         remember(self._workers, _end)
         self._tell_folder()
 

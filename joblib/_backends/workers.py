@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -37,6 +38,7 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
     _temp_folder = ""
     # None where the system has no exchange: batches are jobs of loky's there
     _exchange: Exchange | None = None
+    _max_workers: int
 
     def __init__(
         self,
@@ -137,7 +139,27 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
             if not exchange.busy:
                 self._dismiss()
                 wait_for(list(self._serving))
-        super()._resize(max_workers)
+        manager = self._executor_manager_thread
+        if max_workers is None or max_workers == self._max_workers or manager is None:
+            super()._resize(max_workers)
+            return
+        # As loky does it, but for a last wait until all workers are alive: one that
+        # was killed a moment ago never is again.
+        self._wait_job_completion()
+        with self._processes_management_lock:
+            living = sum(p.is_alive() for p in list(self._processes.values()))
+            self._max_workers = max_workers
+            for _ in range(max_workers, living):
+                self._call_queue.put(None)
+        while len(self._processes) > max_workers and not self.is_broken:
+            time.sleep(1e-3)
+        if not self.is_broken:
+            self._adjust_process_count()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a worker has died, so that there will be no more results."""
+        return self._flags.broken is not None
 
     def shutdown(self, wait: bool = True, kill_workers: bool = False) -> None:
         """End the workers: at once, or when they have done what they were given."""

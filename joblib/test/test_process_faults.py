@@ -199,6 +199,19 @@ def test_an_idle_worker_is_killed(make_each):
         assert out == [0, 1, 4, 9]
 
 
+def test_a_worker_is_killed_before_a_call_on_another_number_of_them():
+    # more than once, as it takes some luck to be faster than who looks after them
+    for n in range(10):
+        parallel = Parallel(3 - n % 2, backend="loky", batch_size=1)
+        os.kill(min(parallel(delayed(os.getpid)() for _ in range(12))), signal.SIGKILL)
+        parallel = Parallel(2 + n % 2, backend="loky")
+        try:
+            out = parallel(delayed(square)(i) for i in range(4))
+        except TerminatedWorkerError:
+            out = parallel(delayed(square)(i) for i in range(4))
+        assert out == [0, 1, 4, 9]
+
+
 def test_an_argument_that_cannot_be_pickled(make_each):
     tasks = [delayed(square)(Unpicklable()) for _ in range(4)]
     with pytest.raises(pickle.PicklingError, match=r"the task to send.*'square'"):
