@@ -41,7 +41,7 @@ SKLEARN_FULL = [
     "sklearn.ensemble.tests.test_bagging",
     "sklearn.model_selection.tests.test_search",
 ]
-UNIT_TIMEOUT = 900  # seconds
+UNIT_TIMEOUT = 1200  # seconds
 SOAK_TIMEOUT = 900  # besides the time that calls are made for
 SOAK_SECONDS = 600  # for which `make soak` makes calls of all kinds
 UPSTREAM_TIMEOUT = 600

@@ -77,18 +77,22 @@ class AutoBatchingMixin:
     def compute_batch_size(self) -> int:
         """Return how many tasks the next batch should hold."""
         measured = self._smoothed_batch_duration
-        size, reason = decide_batch_size(
-            self._effective_batch_size,
-            measured,
-            self.MIN_IDEAL_BATCH_DURATION,
-            self.MAX_IDEAL_BATCH_DURATION,
-        )
+        size, reason = self._decide_batch_size(measured)
         if reason is not None:
             self._effective_batch_size = size
             # what batches of the old size took says nothing of the new one
             self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION
             self._tell(reason, measured, size)
         return size
+
+    def _decide_batch_size(self, measured: float) -> BatchDecision:
+        """Return the next batch size, given what a batch takes in seconds."""
+        return decide_batch_size(
+            self._effective_batch_size,
+            measured,
+            self.MIN_IDEAL_BATCH_DURATION,
+            self.MAX_IDEAL_BATCH_DURATION,
+        )
 
     def _tell(self, reason: str, duration: float, size: int) -> None:
         parallel = getattr(self, "parallel", None)

@@ -44,20 +44,14 @@ def decide_size(
 class WorkerTimedBatches(AutoBatchingMixin):
     """Chooses batch sizes by the time that workers spend on batches."""
 
-    def compute_batch_size(self) -> int:
-        """Return how many tasks the next batch should hold."""
-        measured = self._smoothed_batch_duration
-        size, reason = decide_size(
+    def _decide_batch_size(self, measured: float) -> BatchDecision:
+        """Return the next batch size, given what a batch takes in seconds."""
+        return decide_size(
             self._effective_batch_size,
             measured,
             self.MIN_IDEAL_BATCH_DURATION,
             self.MAX_IDEAL_BATCH_DURATION,
         )
-        if reason is not None:
-            self._effective_batch_size = size
-            self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION
-            self._tell(reason, measured, size)
-        return size
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""
