@@ -236,12 +236,14 @@ def step_lint(runner: Runner, python: Path) -> None:
     runner.run("layers", [python, "-m", "pytest", *layers], 120, report=report)
 
 
-def step_unit(runner: Runner, python: Path) -> None:
+def step_unit(runner: Runner, python: Path, slow: bool = True) -> None:
     title = f"unit tests, Python {tag(python)}"
     report = REPORTS / f"unit-{tag(python)}.xml"
     texts = [ROOT / "README.rst", *sorted((ROOT / "doc").glob("*.rst"))]
     argv = [python, "-m", "pytest", "-q", "joblib", "continuous_integration", *texts]
     argv += ["--doctest-modules", "--doctest-glob=*.rst"]
+    if not slow:
+        argv += ["-m", "not soak and not slow and not upstream"]
     runner.run(title, [*argv, f"--junitxml={report}"], UNIT_TIMEOUT, report=report)
 
 
@@ -342,7 +344,7 @@ def command_conformance(runner: Runner, options: argparse.Namespace) -> None:
 
 
 def command_test(runner: Runner, options: argparse.Namespace) -> None:
-    """Set up and pass every check; other Pythons found here run the unit tests."""
+    """Set up and pass every check; other Pythons run the unit tests but slow ones."""
     python = home("test,lint,demo")
     step_lint(runner, python)
     step_unit(runner, python)
@@ -353,7 +355,7 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_demo(runner, python)
     step_install(runner, python)
     for other in other_environments(runner, python):
-        step_unit(runner, other)
+        step_unit(runner, other, slow=False)
 
 
 def command_test_all_pythons(runner: Runner, options: argparse.Namespace) -> None:

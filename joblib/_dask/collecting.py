@@ -27,6 +27,8 @@ LINGER = 0.012
 OVERLAP = 0.02
 #: seconds after which results are asked for anew, if a worker has been lost
 PATIENCE = 1.0
+#: what futures are whose worker has died with the result
+RECOMPUTED = ("lost", "pending")
 #: how often results are asked for at most, each time with twice the patience
 QUESTIONS = 4
 
@@ -103,6 +105,8 @@ class Collector:
     async def _follow(self, shipment: Shipment, future: Any) -> None:
         try:
             error = await future.exception(asynchronous=True)
+            while error is None and future.status in RECOMPUTED:
+                error = await future.exception(asynchronous=True)
         except Exception as reason:  # the client is going away
             error = reason
         self._pending -= 1
@@ -151,6 +155,9 @@ class Collector:
         except Exception as error:
             if len(done) == 1:
                 [(shipment, future)] = done
+                if future.status in RECOMPUTED:
+                    self._start(done)
+                    return
                 self._deliver([(shipment, future, _lost(future, error))])
                 return
             # one of them was lost on the way: find out which

@@ -374,8 +374,9 @@ class Courier(threading.Thread):
             try:
                 self._dispatch(sent, rows)
             except Exception as error:
+                closed = self._client.status in CLOSED
                 for shipment in sent:
-                    self._settle(shipment, Lost(error))
+                    self._settle(shipment, Lost(error, cancelled=closed))
 
     def _dispatch(self, shipments: list[Shipment], rows: list[Packed]) -> None:
         columns: list[list[Any]] = [list(rows)]

@@ -29,7 +29,7 @@ from .dask_common import (  # noqa: E402
     wait_until_begun,
 )
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 THREADS = pytest.mark.allow_leaks("threads of the cluster's workers")
 

@@ -32,7 +32,7 @@ from .dask_common import (  # noqa: E402
     wait_until_begun,
 )
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 KILLS = pytest.mark.allow_leaks("the nanny of the shared cluster starts new workers")
 

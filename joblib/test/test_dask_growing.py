@@ -14,6 +14,7 @@ from joblib._dask import counting  # noqa: E402
 from .dask_common import small_cluster, tasks_left  # noqa: E402
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(30),
     pytest.mark.allow_leaks("threads of the cluster's workers"),
 ]

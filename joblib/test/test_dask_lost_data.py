@@ -28,6 +28,7 @@ from .dask_common import (  # noqa: E402
 )
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(30),
     pytest.mark.allow_leaks("a nanny may be about to start a worker"),
 ]

@@ -24,7 +24,7 @@ from .dask_common import (  # noqa: E402
     wait_until_begun,
 )
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 PATIENCE = 1.0  # seconds of silence after which a scheduler is taken for frozen
 

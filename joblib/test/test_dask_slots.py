@@ -24,6 +24,7 @@ from .dask_common import (  # noqa: E402
 )
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.allow_leaks("threads of the shared cluster's workers"),
     pytest.mark.timeout(30),
     pytest.mark.filterwarnings("ignore:.*still being processed by the workers"),

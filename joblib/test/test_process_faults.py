@@ -22,7 +22,10 @@ from joblib._backends.loky import LokyBackend
 from joblib._backends.multiprocessing import MultiprocessingBackend
 from joblib._engine.batch import BatchedCalls
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+]
 
 BACKENDS = {"loky": LokyBackend, "multiprocessing": MultiprocessingBackend}
 

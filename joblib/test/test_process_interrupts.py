@@ -15,6 +15,7 @@ import pytest
 from joblib.test.test_process_orphans import alive, wait_until_gone
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX"),
     pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc"),
 ]
@@ -123,7 +124,9 @@ def pids():
     ))
 
 if __name__ == "__main__":
-    before = pids()
+    before = set()
+    while len(before) < 2:  # both have started
+        before |= pids()
     for _ in range(10):
         try:
             os.killpg(0, signal.SIGINT)
