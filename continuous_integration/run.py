@@ -42,7 +42,7 @@ SKLEARN_FULL = [
     "sklearn.model_selection.tests.test_search",
 ]
 UNIT_TIMEOUT = 1200  # seconds
-SOAK_TIMEOUT = 900  # besides the time that calls are made for
+SOAK_TIMEOUT = 1800  # besides the time that calls are made for, twice
 SOAK_SECONDS = 600  # for which `make soak` makes calls of all kinds
 UPSTREAM_TIMEOUT = 600
 
@@ -254,7 +254,7 @@ def step_soak(runner: Runner, python: Path, seconds: int = 0) -> None:
     runner.run(
         "soak tests",
         [*argv, f"--junitxml={report}"],
-        SOAK_TIMEOUT + seconds,
+        SOAK_TIMEOUT + 2 * seconds,
         env={"JOBLIB_SOAK_SECONDS": str(seconds)} if seconds else None,
         report=report,
     )

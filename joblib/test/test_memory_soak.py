@@ -163,5 +163,6 @@ def test_killed_processes_leave_a_cache_that_is_right(tmp_path):
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("options", ["", ", max_size='100K'"])
 def test_killed_processes_for_a_long_time(tmp_path, options):
-    crowd = soak(tmp_path, 60, options)
-    assert crowd.n_killed > 100
+    seconds = 60 if "JOBLIB_SOAK_SECONDS" in os.environ else 10
+    crowd = soak(tmp_path, seconds, options)
+    assert crowd.n_killed > 1.5 * seconds
