@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._captured import CapturedError, capture_call
 from .flat import flatten_results
+from .output import show_rest
 from .picklers import Reducers, dumps
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def deliver(parcel: Arrived) -> bytes:
     """Run a parcel's batch on the worker; return the pickled results or error."""
     name = parcel.name
     out = capture_call(lambda: parcel.open()())
+    show_rest()
     try:
         return dumps(flatten_results(out), parcel.reducers(), parcel.main_by_reference)
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 
 
 def show_lines() -> None:
@@ -18,3 +19,11 @@ def show_lines() -> None:
     stream = sys.stdout
     if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
         stream.reconfigure(line_buffering=True)
+
+
+def show_rest() -> None:
+    """Write what tasks have printed without an end of line."""
+    stream = sys.stdout
+    if stream is not None:
+        with suppress(ValueError, OSError):  # closed, or nobody reads it
+            stream.flush()

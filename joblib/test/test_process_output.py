@@ -23,6 +23,9 @@ def say_and_wait(n, path):
     while not os.path.exists(path):
         time.sleep(0.01)
 
+def say_a_part(n):
+    print("dot", end="")
+
 def say_and_die(n):
     print("last words")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -32,6 +35,8 @@ if __name__ == "__main__":
     backend = method if method == "loky" else get_context(method)
     with Parallel(2, backend=backend) as parallel:
         parallel(delayed(say_and_wait)(n, path) for n in range(2))
+        parallel([delayed(say_a_part)(0)])
+        print(";", flush=True)
     try:
         Parallel(2, backend=backend)([delayed(say_and_die)(0)])
     except Exception as error:
@@ -63,7 +68,7 @@ def test_lines_come_through_a_pipe_at_once(method, tmp_path):
         go_on.touch()
         rest, errors = process.communicate()
         assert process.returncode == 0, errors
-        assert rest == "last words\n"
+        assert rest == "dot;\nlast words\n"
     finally:
         timer.cancel()
         timer.join()
