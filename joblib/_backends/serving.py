@@ -94,6 +94,8 @@ class Worker:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             with suppress(ValueError):  # not the main thread: then nothing gets there
                 signal.signal(signal.SIGINT, self._interrupt)
+        # Held back while this process started.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def _interrupt(self, number: int, frame: Any) -> None:
         if self._at_work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import weakref
@@ -11,6 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any
 
 from loky.process_executor import ShutdownExecutorError
@@ -132,6 +134,21 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
         job = super().submit(fn, *args, **kwargs)
         self._dismiss()
         return job
+
+    def _adjust_process_count(self) -> None:
+        """Start the workers that are missing, each with interrupts held back until it
+        has said which ones it heeds: see `Worker.heed_interrupts`."""
+        if self._exchange is None:
+            super()._adjust_process_count()
+            return
+        # As loky would do for the first of them, and then the mask were gone.
+        resource_tracker.ensure_running()
+        # The mask is this thread's, and what it starts has the same one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super()._adjust_process_count()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _resize(self, max_workers: int) -> None:
         exchange = self._exchange

@@ -11,7 +11,12 @@ import time
 from multiprocessing import get_all_start_methods
 
 import pytest
+from loky import get_reusable_executor
 
+import joblib
+from joblib import Parallel, delayed
+from joblib._backends.messages import is_available
+from joblib._backends.workers import SharedWorkers
 from joblib.test.test_process_orphans import alive, wait_until_gone
 
 pytestmark = [
@@ -149,3 +154,22 @@ def test_workers_that_wait_are_not_interrupted(tmp_path):
         start_new_session=True,
     )
     assert done.stdout == "fine\n", done.stderr
+
+
+@pytest.mark.skipif(not is_available(), reason="loky's own workers heed them all")
+def test_workers_that_start_are_not_interrupted(monkeypatch):
+    joblib.shutdown()
+    start = SharedWorkers._adjust_process_count
+    interrupted = []
+
+    def start_and_interrupt(self):
+        start(self)
+        for pid in set(self._processes).difference(interrupted):
+            os.kill(pid, signal.SIGINT)
+            interrupted.append(pid)
+
+    monkeypatch.setattr(SharedWorkers, "_adjust_process_count", start_and_interrupt)
+    parallel = Parallel(2, backend="loky")
+    assert parallel(delayed(abs)(-i) for i in range(5)) == list(range(5))
+    assert len(interrupted) == 2
+    assert set(get_reusable_executor(reuse=True)._processes) == set(interrupted)
