@@ -120,10 +120,17 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             env=self._prepare_worker_env(n_jobs),
         )
         self._workers, _ = get()
-        if self._workers.is_broken:  # a worker died while their number was changed
+        if self._workers.has_dead:  # or one died while their number was changed
+            self._workers.shutdown(kill_workers=True)
             self._workers, _ = get()
         remember(self._workers, _end)
         self._tell_folder()
+
+    def start_call(self) -> None:
+        """Get other workers if one has died since the last call, which has its results
+        and need not hear of it."""
+        if self._workers is not None and self._workers.has_dead:
+            self.abort_everything()
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None

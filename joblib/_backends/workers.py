@@ -178,6 +178,13 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
         """Whether a worker has died, so that there will be no more results."""
         return self._flags.broken is not None
 
+    @property
+    def has_dead(self) -> bool:
+        """Whether a worker was killed, be it that loky has noticed or not."""
+        return self.is_broken or any(
+            process.exitcode for process in list((self._processes or {}).values())
+        )
+
     def shutdown(self, wait: bool = True, kill_workers: bool = False) -> None:
         """End the workers: at once, or when they have done what they were given."""
         exchange = self._exchange

@@ -384,7 +384,7 @@ class Courier(threading.Thread):
             columns.append([shipment.values for shipment in shipments])
         prefix = self._options.get("key")
         keys = [key_for(shipment.batch, prefix) for shipment in shipments]
-        options = {**self._options, "key": keys}
+        options = {"fifo_timeout": 0, **self._options, "key": keys}
         futures = self._client.map(run_batch, *columns, pure=False, **options)
         with self._condition:
             for shipment, future in zip(shipments, futures, strict=True):

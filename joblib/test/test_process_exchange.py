@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -215,6 +216,20 @@ def test_all_workers_are_killed_while_they_wait_for_work():
     except TerminatedWorkerError:  # so soon that the death was not noticed before
         out = parallel(delayed(echo)(i) for i in range(4))
     assert out == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="waits without reaping")
+@pytest.mark.parametrize("in_context", [False, True])
+def test_a_death_between_two_calls_is_no_matter(in_context):
+    parallel = Parallel(2, backend="loky", batch_size=1)
+    with parallel if in_context else nullcontext():
+        for _ in range(5):
+            pid = max(pids(parallel))
+            os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):  # somebody else has waited for it
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            out = parallel(delayed(echo)(i) for i in range(4))
+            assert out == [0, 1, 2, 3]
 
 
 def keep(n_bytes):
