@@ -13,6 +13,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from functools import partial
 from multiprocessing import resource_tracker
+from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
 from loky.process_executor import ShutdownExecutorError
@@ -181,9 +182,15 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
     @property
     def has_dead(self) -> bool:
         """Whether a worker was killed, be it that loky has noticed or not."""
-        return self.is_broken or any(
-            process.exitcode for process in list((self._processes or {}).values())
-        )
+        if self.is_broken:
+            return True
+        processes = list((self._processes or {}).values())
+        ended = wait_for_any([process.sentinel for process in processes], timeout=0)
+        if not ended:
+            return False
+        from .guard import exit_code
+
+        return any(exit_code(each) for each in processes if each.sentinel in ended)
 
     def shutdown(self, wait: bool = True, kill_workers: bool = False) -> None:
         """End the workers: at once, or when they have done what they were given."""
