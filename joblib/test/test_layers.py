@@ -155,6 +155,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.ending",
         "_backends.native",
         "_backends.output",
+        "_backends.lifeline",
         "_backends.orphans",
         "_backends.threads",
         "_backends.admission",
