@@ -127,6 +127,7 @@ LAYERS: dict[str, list[str]] = {
         "_memmap.arraymap",
         "_memmap.folders",
         "_memmap.placing",
+        "_memmap.changed",
         "_memmap.views",
         "_memmap.store",
         "_memmap.results",
