@@ -133,6 +133,7 @@ LAYERS: dict[str, list[str]] = {
         "_memmap.results",
         "_memmap.reducers",
         "_memmapping_reducer",
+        "_forkserver",
         "_forking",
         "pool",
         "executor",
