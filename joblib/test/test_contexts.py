@@ -80,6 +80,17 @@ def test_a_context_says_how_workers_are_started(name, monkeypatch):
     assert found == ["spawn"] * 2
 
 
+@pytest.mark.skipif(
+    "spawn" not in multiprocessing.get_all_start_methods(), reason="needs spawn"
+)
+def test_a_call_says_how_workers_are_started(monkeypatch):
+    monkeypatch.setenv("JOBLIB_START_METHOD", "fork")
+    spawn = multiprocessing.get_context("spawn")
+    with parallel_config("multiprocessing", n_jobs=2):
+        found = Parallel(context=spawn)(delayed(start_method)(i) for i in range(2))
+    assert found == ["spawn"] * 2
+
+
 def test_what_the_contexts_give():
     with parallel_config("threading", n_jobs=2) as config:
         assert config["n_jobs"] == 2
