@@ -43,14 +43,18 @@ def hold() -> Lifeline | None:
     Returns
     -------
     Lifeline or None
-        None on a system where the kernel does not send such signals.
+        None on a system where the kernel does not send such signals, or without
+        a descriptor to spare.
     """
     global _held
     if sys.platform != "linux":
         return None
     with _lock:
         if _held is None or not _is(*_held):
-            reader, writer = os.pipe()
+            try:
+                reader, writer = os.pipe()
+            except OSError:
+                return None
             os.close(reader)
             status = os.fstat(writer)
             path = f"/proc/{os.getpid()}/fd/{writer}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -197,6 +198,16 @@ def test_a_line_is_told_from_what_has_its_number(own_line, tmp_path):
     assert lifeline.hold() != own_line
     os.close(descriptor)
     os.close(other)
+
+
+def refuse():
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_without_a_descriptor_there_is_no_line(monkeypatch):
+    monkeypatch.setattr(lifeline, "_held", None)
+    monkeypatch.setattr(os, "pipe", refuse)
+    assert lifeline.hold() is None
 
 
 def test_other_systems_have_no_lines(monkeypatch):
