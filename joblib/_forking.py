@@ -1,4 +1,4 @@
-"""Worker processes are forked one at a time.
+"""Worker processes are forked one at a time, and looked after by several threads.
 
 What is registered to be called before and after a fork holds locks in between, and may
 not expect a second one to begin meanwhile: filelock refuses that with a RuntimeError
@@ -25,12 +25,32 @@ if hasattr(context, "ForkProcess"):
                 return context.ForkProcess._Popen(process_obj)
 
 
+if hasattr(context, "ForkServerProcess"):
+
+    class ServedFork(context.ForkServerProcess):
+        """A process that a server forks, whose exit code several threads may ask for."""
+
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802 - of multiprocessing
+            from ._forkserver import LonePoll
+
+            return LonePoll(process_obj)
+
+
+#: what stands in for processes of multiprocessing, by the names of their classes
+_OURS = {"ForkProcess": "LoneFork", "ForkServerProcess": "ServedFork"}
+
+
 def make_process(ctx: Any, *args: Any, **kwargs: Any) -> Any:
     """Return a process of a multiprocessing context, not started yet."""
     kind = ctx.Process
-    if kind is getattr(context, "ForkProcess", None):
-        kind = LoneFork
-    return kind(*args, **kwargs)
+    ours = _OURS.get(kind.__name__)
+    if ours is None or kind is not getattr(context, kind.__name__, None):
+        return kind(*args, **kwargs)
+    process = globals()[ours](*args, **kwargs)
+    # told in logs, and looked for there: the name that it would have
+    process.name = process.name.replace(ours, kind.__name__)
+    return process
 
 
 def _start_anew() -> None:

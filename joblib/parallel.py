@@ -224,6 +224,7 @@ class Parallel(CallReport):
 
         max_nbytes = setting(max_nbytes, config, "max_nbytes")
         self._backend_kwargs = {
+            **start_method_option(self._backend, DEFAULT_MP_CONTEXT),
             **backend_kwargs,
             "max_nbytes": (
                 memstr_to_bytes(max_nbytes)
@@ -235,7 +236,6 @@ class Parallel(CallReport):
             "prefer": setting(prefer, config, "prefer"),
             "require": setting(require, config, "require"),
             "verbose": max(0, self.verbose - 50),
-            **start_method_option(self._backend, DEFAULT_MP_CONTEXT),
             **extra,
         }
 

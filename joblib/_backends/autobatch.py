@@ -66,6 +66,10 @@ class AutoBatchingMixin:
 
     parallel: Parallel | None
 
+    #: set where tasks are given copies to write to: the tasks of one batch would be
+    #: given the same one, and a result would depend on how many came together
+    _sends_alone: bool = False
+
     # class-level defaults, for subclasses that do not call our __init__
     _effective_batch_size: int = _DEFAULT_EFFECTIVE_BATCH_SIZE
     _smoothed_batch_duration: float = _DEFAULT_SMOOTHED_BATCH_DURATION
@@ -76,6 +80,8 @@ class AutoBatchingMixin:
 
     def compute_batch_size(self) -> int:
         """Return how many tasks the next batch should hold."""
+        if self._sends_alone:
+            return 1
         measured = self._smoothed_batch_duration
         size, reason = self._decide_batch_size(measured)
         if reason is not None:

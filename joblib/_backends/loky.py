@@ -72,6 +72,7 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
             idle_worker_timeout = IDLE_WORKER_TIMEOUT if kept is None else kept
         self.parallel = parallel
         self._options = options
+        self._sends_alone = options.get("mmap_mode") == "c"
         unusual = any(
             options.get(name, usual) is not usual for name, usual in USUAL.items()
         )

@@ -88,6 +88,7 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         options = {**self.backend_kwargs, **kwargs}
+        self._sends_alone = options.get("mmap_mode") == "c"
         from .arrays import arrays_of_call
         from .scattered import scatter_of
 

@@ -1,8 +1,8 @@
 """Workers end when the process that started them is gone, however it went.
 
 A worker learns of its parent's end from nobody: it waits for tasks on a queue whose
-other end its siblings have open as well. So a thread of it waits for that end. What a
-parent that was killed has left on disk is then removed by the resource tracker, which
+other end its siblings have open as well. So a thread of it waits for that end; where
+the thread can't run, the kernel sees to it, see `lifeline`. What a parent that was killed has left on disk is then removed by the resource tracker, which
 waits for the last of the workers.
 """
 
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from . import native, output
+from . import lifeline, native, output
 
 #: seconds between two looks, where the system can't tell of a process that ends
 LOOK_INTERVAL = 1.0
@@ -50,6 +50,7 @@ class Start:
                 f"{type(initializer).__name__}."
             )
         self.parent = os.getpid()
+        self.line = lifeline.hold()
         self.initializer = initializer
         self.initargs = tuple(initargs)
         self.env = env
@@ -60,6 +61,8 @@ class Start:
     __hash__ = None  # type: ignore[assignment]
 
     def __call__(self) -> None:
+        if self.line is not None:
+            lifeline.die_with(self.line)
         end_with(self.parent)
         output.show_lines()
         if self.env is not None:

@@ -137,7 +137,9 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
                 "and are only supported when backend is a string, got "
                 f"{backend!r}."
             )
-        instance, _ = named_backend(backend, options)
+        instance, own = named_backend(backend, options)
+        if own:  # what a call would hand over, the backend has to keep for its calls
+            instance.backend_kwargs = {**instance.backend_kwargs, **own}
         if instance.nesting_level is None:
             instance.nesting_level = level_of(self.old_parallel_config)
         return instance

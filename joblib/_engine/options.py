@@ -62,7 +62,8 @@ def checked_iterator(iterable: Any) -> Any:
 def start_method_option(backend: Any, default: Any) -> dict[str, Any]:
     """Return the option that names the start method, for a backend that takes it.
 
-    That is one on multiprocessing: its module has been imported then.
+    That is one on multiprocessing: its module has been imported then. A context that
+    the backend was made with goes first.
     """
     module = sys.modules.get("joblib._backends.multiprocessing")
     kind = getattr(module, "MultiprocessingBackend", None)
@@ -72,5 +73,8 @@ def start_method_option(backend: Any, default: Any) -> dict[str, Any]:
 
     if mp is None:
         return {}
+    own = getattr(backend, "backend_kwargs", {}).get("context")
+    if own is not None:
+        return {"context": own}
     method = os.environ.get("JOBLIB_START_METHOD", "").strip() or None
     return {"context": default or mp.get_context(method)}

@@ -95,7 +95,9 @@ class ForwardReducer:
                 f"[Memmapping] array of shape {array.shape} and dtype {array.dtype}, "
                 f"{array.nbytes} bytes: {said} {dump.filename}"
             )
-        return reduce_dumped(array, dump, self.mmap_mode)
+        # what tasks could write to while it was in another file is to stay so
+        was_copy = backing is not None and backing.mode == "c"
+        return reduce_dumped(array, dump, "c" if was_copy else self.mmap_mode)
 
 
 def reduce_backward(
@@ -103,8 +105,9 @@ def reduce_backward(
 ) -> Any:
     """Reduce an array that a worker returns.
 
-    A file of the user's is named; one of ours is gone when the call ends, so
-    its content is copied, into an array that can be written to.
+    A file of the user's is named, unless this process alone has changed the array;
+    one of ours is gone when the call ends, so its content is copied, into an array
+    that can be written to.
     """
     backing = backing_memmap(array)
     ours = backing is not None and is_temporary(str(backing.filename))

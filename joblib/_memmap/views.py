@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .changed import may_differ
+
 Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -68,11 +70,16 @@ def _extent(array: Any) -> tuple[int, int]:
 
 
 def reduce_mapped(array: Any, backing: Any) -> Reduced | None:
-    """Reduce an array to its place in the file of `backing`; None if that is gone."""
+    """Reduce an array to its place in the file of `backing`.
+
+    None if the file is gone, or has not what this process has written to the array.
+    """
     if array.size == 0 or not os.path.exists(backing.filename):
         return None
     low, high = _extent(array)
     offset = low - _extent(backing)[0] + backing.offset
+    if may_differ(backing, low, offset, high - low):
+        return None
     # "w+" made the file; opening it so once more would empty it
     mode = "r+" if backing.mode == "w+" else backing.mode
     where = (str(backing.filename), mode, offset)

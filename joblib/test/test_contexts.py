@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import threading
 
@@ -16,7 +17,7 @@ from joblib import (
     register_parallel_backend,
 )
 from joblib._engine.context import current
-from joblib._parallel_backends import ThreadingBackend
+from joblib._parallel_backends import MultiprocessingBackend, ThreadingBackend
 from joblib.parallel import BACKENDS, get_active_backend
 from joblib.testing import check_subprocess_call
 
@@ -54,6 +55,40 @@ def test_a_context_belongs_to_its_thread():
         thread.start()
         thread.join()
     assert seen == [1]
+
+
+def start_method(_):
+    return multiprocessing.get_start_method()
+
+
+@pytest.mark.skipif(
+    "spawn" not in multiprocessing.get_all_start_methods(), reason="needs spawn"
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda spawn: (spawn, {}),
+        lambda spawn: ("multiprocessing", {"context": spawn}),
+        lambda spawn: (MultiprocessingBackend(context=spawn), {}),
+    ],
+)
+def test_a_context_says_how_workers_are_started(name, monkeypatch):
+    monkeypatch.setenv("JOBLIB_START_METHOD", "fork")
+    backend, options = name(multiprocessing.get_context("spawn"))
+    with parallel_config(backend, n_jobs=2, **options):
+        found = Parallel()(delayed(start_method)(i) for i in range(2))
+    assert found == ["spawn"] * 2
+
+
+@pytest.mark.skipif(
+    "spawn" not in multiprocessing.get_all_start_methods(), reason="needs spawn"
+)
+def test_a_call_says_how_workers_are_started(monkeypatch):
+    monkeypatch.setenv("JOBLIB_START_METHOD", "fork")
+    spawn = multiprocessing.get_context("spawn")
+    with parallel_config("multiprocessing", n_jobs=2):
+        found = Parallel(context=spawn)(delayed(start_method)(i) for i in range(2))
+    assert found == ["spawn"] * 2
 
 
 def test_what_the_contexts_give():

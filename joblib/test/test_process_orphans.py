@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ import threading
 
 import pytest
 
-from joblib._backends import orphans
+from joblib._backends import lifeline, orphans
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POS
 LIMIT = 10.0
 
 PROGRAM = """
-import os, sys, threading, time
+import os, re, sys, threading, time
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
@@ -27,7 +28,9 @@ backend, method, busy = sys.argv[1:]
 
 def work(array, busy):
     os.write(1, b"pid %d\\n" % os.getpid())
-    if busy:
+    if busy == "native":  # keeps Python's lock for longer than anyone will wait
+        re.match("(a*)*b", "a" * 80)
+    if busy != "idle":
         time.sleep(600)
     return np.zeros(300_000)
 
@@ -38,7 +41,7 @@ def main():
         options["context"] = multiprocessing.get_context(method)
     with parallel_config(backend, n_jobs=2, **options):
         with Parallel() as parallel:
-            parallel(delayed(work)(np.arange(300_000), busy == "busy") for _ in "ab")
+            parallel(delayed(work)(np.arange(300_000), busy) for _ in "ab")
             os.write(1, b"idle\\n")
             time.sleep(600)
 
@@ -63,14 +66,14 @@ def alive(pids):
         try:
             with open(f"/proc/{pid}/stat") as file:
                 return file.read().rpartition(")")[2].split()[0] not in "ZX"
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
 
     return [pid for pid in pids if is_running(pid)]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
-@pytest.mark.parametrize("busy", ["busy", "idle"])
+@pytest.mark.parametrize("busy", ["busy", "idle", "native", "stopped"])
 @pytest.mark.parametrize(
     "backend, method",
     [
@@ -84,6 +87,8 @@ def test_no_worker_and_no_file_outlives_a_killed_caller(
     backend, method, busy, tmp_path
 ):
     pytest.importorskip("numpy")
+    if busy in ("native", "stopped") and sys.platform != "linux":
+        pytest.skip("only Linux ends what can't run a thread")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     files = tmp_path / "files"
@@ -99,9 +104,12 @@ def test_no_worker_and_no_file_outlives_a_killed_caller(
             if line == b"idle\n":
                 break
             pids.add(int(line.split()[1]))
-            if busy == "busy" and len(pids) == 2:
+            if busy != "idle" and len(pids) == 2:
                 break
         assert pids
+        if busy == "stopped":
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
         assert any(files.iterdir())
         caller.send_signal(signal.SIGKILL)
         caller.wait()
@@ -164,6 +172,47 @@ def test_a_child_ends_with_its_parent(has_descriptors, monkeypatch):
     assert select.select([reader], [], [], LIMIT)[0]
     assert os.read(reader, 1) == b""
     os.close(reader)
+
+
+@pytest.fixture
+def own_line():
+    """The line of a process that has none yet."""
+    before, lifeline._held = lifeline._held, None
+    yield lifeline.hold()
+    lifeline._let_go()
+    lifeline._held = before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals of Linux")
+def test_a_line_is_told_from_what_has_its_number(own_line, tmp_path):
+    assert lifeline.hold() == own_line
+    descriptor = int(os.path.basename(own_line.path))
+    os.close(descriptor)
+    assert not lifeline.die_with(own_line)
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
+    os.dup2(other, descriptor)
+    assert not lifeline.die_with(own_line)
+    # what a forked child does leaves the file alone, and then there is a new line
+    lifeline._let_go()
+    os.fstat(descriptor)
+    assert lifeline.hold() != own_line
+    os.close(descriptor)
+    os.close(other)
+
+
+def refuse():
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_without_a_descriptor_there_is_no_line(monkeypatch):
+    monkeypatch.setattr(lifeline, "_held", None)
+    monkeypatch.setattr(os, "pipe", refuse)
+    assert lifeline.hold() is None
+
+
+def test_other_systems_have_no_lines(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert lifeline.hold() is None
 
 
 def test_equal_starts():
