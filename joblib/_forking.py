@@ -43,7 +43,7 @@ _OURS = {"ForkProcess": "LoneFork", "ForkServerProcess": "ServedFork"}
 
 def make_process(ctx: Any, *args: Any, **kwargs: Any) -> Any:
     """Return a process of a multiprocessing context, not started yet."""
-    kind = ctx.Process
+    kind: Any = ctx.Process
     ours = _OURS.get(kind.__name__)
     if ours is None or kind is not getattr(context, kind.__name__, None):
         return kind(*args, **kwargs)

@@ -2,8 +2,9 @@
 
 A worker learns of its parent's end from nobody: it waits for tasks on a queue whose
 other end its siblings have open as well. So a thread of it waits for that end; where
-the thread can't run, the kernel sees to it, see `lifeline`. What a parent that was killed has left on disk is then removed by the resource tracker, which
-waits for the last of the workers.
+the thread can't run, the kernel sees to it, see `lifeline`. What a parent that was
+killed has left on disk is then removed by the resource tracker, which waits for the
+last of the workers.
 """
 
 from __future__ import annotations
