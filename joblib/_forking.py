@@ -43,13 +43,14 @@ _OURS = {"ForkProcess": "LoneFork", "ForkServerProcess": "ServedFork"}
 
 def make_process(ctx: Any, *args: Any, **kwargs: Any) -> Any:
     """Return a process of a multiprocessing context, not started yet."""
-    kind: Any = ctx.Process
-    ours = _OURS.get(kind.__name__)
-    if ours is None or kind is not getattr(context, kind.__name__, None):
+    kind = ctx.Process
+    name = kind.__name__
+    ours = _OURS.get(name)
+    if ours is None or kind is not getattr(context, name, None):
         return kind(*args, **kwargs)
     process = globals()[ours](*args, **kwargs)
     # told in logs, and looked for there: the name that it would have
-    process.name = process.name.replace(ours, kind.__name__)
+    process.name = process.name.replace(ours, name)
     return process
 
 
