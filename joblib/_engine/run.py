@@ -168,26 +168,28 @@ class Run:
             if self._move(State.ABORTING):
                 self.error = error
 
-    def end(self, apart: bool = False) -> None:
-        """Stop what is left of the call and give the workers back; once.
+    def end(self, apart: bool = False, spares: bool = False) -> None:
+        """Stop what is left of the call, unless it `spares` it; give the workers back.
 
-        With `apart` on a thread of its own: a thread of the backend that stopped
-        the workers would have to wait for itself.
+        Once; with `apart` on another thread: one of the backend's would wait for itself.
         """
         with self.lock:
             if self.ended:
                 return
             self.ended = True
         if apart:
-            threading.Thread(target=self._end, name="joblib-abort", daemon=True).start()
+            end = threading.Thread(
+                None, self._end, "joblib-abort", (spares,), daemon=True
+            )
+            end.start()
         else:
-            self._end()
+            self._end(spares)
 
-    def _end(self) -> None:
+    def _end(self, spares: bool) -> None:
         try:
             with self.lock:
                 self._move(State.ABORTING)
-                given_up = self._move(State.ABORTED)
+                given_up = self._move(State.ABORTED) and not spares
                 for results in (self.jobs, self.ready, self.finished, self.pending):
                     results.clear()
             if given_up and self.n_dispatched_batches and not self.is_inline:
