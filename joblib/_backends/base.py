@@ -300,8 +300,8 @@ class ParallelBackendBase(metaclass=ABCMeta):
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Stop what is queued and, where possible, what is running.
 
-        Once per call, on an error, an interrupt, a timeout or a closed
-        generator. With `ensure_ready` the backend must take new batches
+        Once per call, on an error, an interrupt, a timeout or a generator that
+        is closed before its tasks have ended. With `ensure_ready` the backend must take new batches
         afterwards (the call was made within ``with Parallel()``). Left out:
         nothing.
         """

@@ -18,6 +18,9 @@ from .run import ANY, END, Run
 # system has another thread take the signal; on Windows it never does.
 _LONGEST_WAIT = 0.5
 
+# Seconds for which a generator that is closed waits to learn whether there is more.
+_TIME_TO_LOOK = 0.05
+
 
 def timeout_error(message: str) -> Exception:
     """Return an error that is both of the types people catch.
@@ -52,10 +55,25 @@ class _Ending:
         if exc_type is None and run.finish():
             run.end()
             return
+        # A generator may be closed by another thread, even by one of the backend.
+        apart = threading.get_ident() != run.caller
         if exc_type is GeneratorExit and run.active:
             warn_early_exit(run)
-        # A generator may be closed by another thread, even by one of the backend.
-        run.end(apart=threading.get_ident() != run.caller)
+            # The workers have no part in that then, and other calls may use them.
+            run.spares_workers = _is_over(run, 0 if apart else _TIME_TO_LOOK)
+        run.end(apart)
+
+
+def _is_over(run: Run, seconds: float) -> bool:
+    """Whether every task has completed and there is none to come.
+
+    Whoever completes the last one makes its result known, and only then looks whether
+    there is another: that is waited for.
+    """
+    with run.condition:
+        if run.n_completed_batches < run.n_dispatched_batches:
+            return False
+        return run.condition.wait_for(run.drained, seconds)
 
 
 def warn_early_exit(run: Run) -> None:

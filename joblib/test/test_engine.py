@@ -391,6 +391,23 @@ def test_a_closed_generator_aborts_once(return_as):
     assert parallel._aborting
 
 
+@pytest.mark.parametrize("return_as", ["generator", "generator_unordered"])
+@pytest.mark.parametrize("n_unread", [0, 2])
+def test_a_generator_whose_tasks_have_ended_aborts_nothing(return_as, n_unread):
+    backend = ManualBackend(2)
+    results = Parallel(2, backend=backend, return_as=return_as)(
+        delayed(square)(i) for i in range(4)
+    )
+    for _ in range(4):
+        backend.run(0)
+    assert [next(results) for _ in range(4 - n_unread)] == [0, 1, 4, 9][: 4 - n_unread]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        results.close()
+    assert backend.aborts == []
+    assert len(told) == (n_unread > 0)
+
+
 def test_a_dropped_generator_is_closed():
     backend = ManualBackend(2)
     parallel = Parallel(2, backend=backend, return_as="generator")

@@ -67,3 +67,15 @@ def test_the_rest_is_stopped(return_as, way, managed, tmp_path):
         parallel.__exit__(None, None, None)
     assert len(drawn) == n_drawn
     assert begun(tmp_path)[-1] < n_drawn
+
+
+@pytest.mark.parametrize("return_as", ["generator", "generator_unordered"])
+def test_a_generator_that_is_closed_at_its_end_spares_the_workers(return_as):
+    parallel = Parallel(2, return_as=return_as)
+    results = parallel(delayed(abs)(-i) for i in range(10))
+    for _ in range(10):
+        next(results)
+    other = Parallel(2, return_as="generator")(delayed(abs)(-i) for i in range(100))
+    next(other)
+    results.close()
+    assert list(other) == list(range(1, 100))
