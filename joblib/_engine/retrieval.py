@@ -57,12 +57,11 @@ class _Ending:
             return
         # A generator may be closed by another thread, even by one of the backend.
         apart = threading.get_ident() != run.caller
-        spares = False
         if exc_type is GeneratorExit and run.active:
             warn_early_exit(run)
             # The workers have no part in that then, and other calls may use them.
-            spares = _is_over(run, 0 if apart else _TIME_TO_LOOK)
-        run.end(apart, spares)
+            run.spares_workers = _is_over(run, 0 if apart else _TIME_TO_LOOK)
+        run.end(apart)
 
 
 def _is_over(run: Run, seconds: float) -> bool:

@@ -68,7 +68,7 @@ class Run:
         "backend by_callback caller condition draining ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
-        "ready progress source state timeout"
+        "ready progress source spares_workers state timeout"
     ).split()
 
     def __init__(
@@ -122,6 +122,7 @@ class Run:
         self.condition = threading.Condition(self.lock)
         self.is_inline = False
         self.ended = False  # `end` has begun
+        self.spares_workers = False  # they have done all, and are not to be stopped
         self.over = False  # `end` has ended
         self._make_job = make_job
         self._override = dispatch
@@ -168,28 +169,25 @@ class Run:
             if self._move(State.ABORTING):
                 self.error = error
 
-    def end(self, apart: bool = False, spares: bool = False) -> None:
-        """Stop what is left of the call, unless it `spares` it; give the workers back.
+    def end(self, apart: bool = False) -> None:
+        """Stop what is left of the call and give the workers back; once.
 
-        Once; with `apart` on another thread: one of the backend's would wait for itself.
+        With `apart` on another thread: one of the backend's would wait for itself.
         """
         with self.lock:
             if self.ended:
                 return
             self.ended = True
         if apart:
-            end = threading.Thread(
-                None, self._end, "joblib-abort", (spares,), daemon=True
-            )
-            end.start()
+            threading.Thread(target=self._end, name="joblib-abort", daemon=True).start()
         else:
-            self._end(spares)
+            self._end()
 
-    def _end(self, spares: bool) -> None:
+    def _end(self) -> None:
         try:
             with self.lock:
                 self._move(State.ABORTING)
-                given_up = self._move(State.ABORTED) and not spares
+                given_up = self._move(State.ABORTED) and not self.spares_workers
                 for results in (self.jobs, self.ready, self.finished, self.pending):
                     results.clear()
             if given_up and self.n_dispatched_batches and not self.is_inline:
