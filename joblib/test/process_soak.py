@@ -105,6 +105,14 @@ def backend_of(name):
     return get_context(name) if name in ("fork", "spawn") else name
 
 
+def wait_for_death(pid):
+    """Return when a child has ended, waited for or not."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:  # waited for by another thread
+        pass
+
+
 class Soak:
     """Makes the calls.
 
@@ -243,7 +251,8 @@ class Soak:
     def killed_between_calls(self):
         with self.parallel(self.processes(), batch_size=1) as parallel:
             pids = set(parallel(delayed(pid_of)(i) for i in range(6)))
-            os.kill(self.choose.choice(sorted(pids)), signal.SIGKILL)
+            victim = self.choose.choice(sorted(pids))
+            os.kill(victim, signal.SIGKILL)
             figures["kills"] += 1
             for attempt in range(2):
                 try:
@@ -254,6 +263,9 @@ class Soak:
                         raise
                 else:
                     break
+            # On a busy machine it may outlive this call, whose tasks others have run;
+            # then its death would be an error of the next one.
+            wait_for_death(victim)
 
     def interrupted(self):
         note = self.note()

@@ -229,7 +229,8 @@ def become_link_to_itself(path):
 
 def become_garbage(path):
     with open(path, "wb") as stream:
-        stream.write(os.urandom(64))
+        # not the first bytes of any compressed file, of which more would be told
+        stream.write(b"garbage" + os.urandom(64))
 
 
 NOTHING_THERE = [os.remove, become_dangling_link, become_link_to_itself]
