@@ -56,7 +56,12 @@ def test_entries_have_the_same_names_and_code(sides, tmp_path):
     for writer, side in sides.items():
         location = str(tmp_path / writer)
         side.compat_caches.perform(location, list(CALLS_ALIKE))
-        found[writer] = side.compat_caches.entries(location)
+        found[writer] = {
+            name: text
+            for name, text in side.compat_caches.entries(location).items()
+            # notes on loads, which are written when some time has passed
+            if not name.startswith("joblib/.usage/")
+        }
     assert found["ours"] == found["theirs"]
     assert sum(name.endswith("output.pkl") for name in found["ours"]) > 55
 
