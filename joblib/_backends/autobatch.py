@@ -33,6 +33,11 @@ def decide_batch_size(
     Batches should be long enough for the cost of sending one to be small
     beside it, and short enough that workers end at about the same time.
 
+    Each step costs a way there and back, in which workers have little to do. So
+    far too small batches grow by more than `MAX_GROWTH`: by the square root of
+    what is missing, which leaves the same factor for tasks that are slower than
+    those seen so far.
+
     Parameters
     ----------
     size : int
@@ -41,9 +46,20 @@ def decide_batch_size(
         Smoothed duration of such a batch in seconds; 0 when none has ended.
     shortest, longest : float
         The range in seconds in which batches should lie.
+
+    Examples
+    --------
+    >>> decide_batch_size(1, 5e-6, 0.2, 2)
+    BatchDecision(size=200, reason='fast')
+    >>> decide_batch_size(10, 0.1, 0.2, 2)
+    BatchDecision(size=25, reason='fast')
+    >>> decide_batch_size(10, 0.5, 0.2, 2)
+    BatchDecision(size=10, reason=None)
     """
     if duration <= 0:
         return BatchDecision(size, None)
+    if duration < shortest / MAX_GROWTH**2:
+        return BatchDecision(int(size * math.sqrt(shortest / duration)), "fast")
     if duration < shortest:
         # aim a little above the lower end, so as not to grow again at once
         wanted = math.ceil(1.25 * size * min(shortest / duration, MAX_GROWTH))

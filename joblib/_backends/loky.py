@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import headstart
 from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
@@ -61,8 +62,12 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         """Get hold of the workers, those of the last call if they fit."""
         if n_jobs != 1:
             refuse_while_starting()
+        if n_jobs and n_jobs != 1 and not self.nesting_level:
+            # Of how many there are cores for loky will tell, when it is here.
+            headstart.begin(max(n_jobs, 1))
         workers = self.effective_n_jobs(n_jobs)
         if workers == 1:
+            headstart.dismiss()
             from .sequential import SequentialBackend
 
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))

@@ -148,20 +148,20 @@ def _plainly(
     would look for in vain: what lives in the main module, or in a module that
     the user wants sent by value.
     """
-    global _main_is_text
+    global _names_main
     if cloudpickle.list_registry_pickle_by_value():
         return None
-    if not _main_is_text or main_by_reference:
+    if not _names_main or main_by_reference:
         plain = pickle.Pickler if name_of is None else _PlainPickler
         data = _dump_plainly(plain, obj, reducers, name_of)
         # Whatever is named is named in full.
         if main_by_reference or data is None or not _may_name_main(data):
             return data
-    # It may be but a text that looks so, as filters of warnings have: then those
-    # that come next will have it, too.
+    # It may be but a text that looks so, as filters of warnings have. Either way those
+    # that come next will have it, too, and need not be pickled to know.
     checking = _CheckingPickler if name_of is None else _NamingCheckingPickler
     data = _dump_plainly(checking, obj, reducers, name_of)
-    _main_is_text = data is not None and _may_name_main(data)
+    _names_main = data is None or _may_name_main(data)
     return data
 
 
@@ -169,8 +169,8 @@ def _may_name_main(data: bytes) -> bool:
     return any(name in data for name in _IN_FULL)
 
 
-#: whether the last pickle had the main module's name in it, but nothing from there
-_main_is_text = False
+#: whether the last pickle had the main module's name in it
+_names_main = False
 
 
 def dumps(

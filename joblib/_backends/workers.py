@@ -16,10 +16,14 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
+from loky.backend.context import LokyContext
 from loky.process_executor import ShutdownExecutorError
 from loky.reusable_executor import _ReusablePoolExecutor
 
-from . import forked  # noqa: F401 - from now on forks are prepared for
+from . import (
+    forked,  # noqa: F401 - from now on forks are prepared for
+    headstart,
+)
 from .delivering import deliver
 from .delivery import Delivery
 from .exchange import Exchange
@@ -42,6 +46,7 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
     # None where the system has no exchange: batches are jobs of loky's there
     _exchange: Exchange | None = None
     _max_workers: int
+    _context: Any
 
     def __init__(
         self,
@@ -62,6 +67,10 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
         super().__init__(
             max_workers=max_workers, timeout=timeout, initializer=initializer, **options
         )
+        if self._exchange is not None and type(self._context) is LokyContext:
+            from .launching import Context
+
+            self._context = Context()
 
     # ---------------------------------------------------------- the exchange
     def start(self) -> None:
@@ -150,6 +159,7 @@ class SharedWorkers(_ReusablePoolExecutor):  # type: ignore[misc]
             super()._adjust_process_count()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            headstart.dismiss()  # there were more than it takes
 
     def _resize(self, max_workers: int) -> None:
         exchange = self._exchange

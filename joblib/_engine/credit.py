@@ -10,6 +10,8 @@ from __future__ import annotations
 
 #: seconds from the dispatch of a batch to its completion, in which it is back soon
 SOON = 0.02
+#: seconds in which a batch is back so soon that it is not worth to be made smaller
+SHORT = 0.001
 #: the credit grows to the most there may be in so many steps, or by single batches
 STEPS = 16
 
@@ -55,7 +57,7 @@ class Credit:
         The number of workers at the start.
     """
 
-    __slots__ = ("_look_ahead", "_most", "_of_short", "_of_workers", "_soon", "granted")
+    __slots__ = ("_look_ahead _most _of_short _of_workers _soon granted least").split()
 
     def __init__(self, look_ahead: int = 0, soon: float = SOON, n_jobs: int = 1):
         self._look_ahead = look_ahead
@@ -63,9 +65,12 @@ class Credit:
         self._most = look_ahead * n_jobs
         self._of_short = self._of_workers = 0
         self.granted = 0
+        #: tasks of a batch that is just about short
+        self.least = 1
 
-    def learn(self, lapse: float) -> None:
-        """Learn how long a batch was on its way, in seconds."""
+    def learn(self, lapse: float, batch_size: int) -> None:
+        """Learn how long a batch of so many tasks was on its way, in seconds."""
+        self.least = int(SHORT * batch_size / max(lapse, 1e-6))
         if self._most:
             self._of_short = adapt_credit(self._of_short, self._most, lapse, self._soon)
             self.granted = self._of_short + self._of_workers

@@ -266,9 +266,8 @@ class Run:
         try:
             if not self.active:
                 return False
-            items = self.source.take(
-                self._fixed_size or self.backend.compute_batch_size()
-            )
+            size = self._fixed_size or self.backend.compute_batch_size()
+            items = self.source.take(size, self._credit.least)
             if not items or not self.active:  # it may have taken its time
                 if draining:
                     with self.lock:
@@ -398,7 +397,7 @@ class Run:
                     self.ready.update(enumerate(results, job.start))
                 else:
                     self.finished.extend(results)
-                self._credit.learn(time() - job.dispatch_timestamp)
+                self._credit.learn(time() - job.dispatch_timestamp, job.batch_size)
                 self.n_completed_tasks += job.batch_size
                 self.n_completed_batches += 1
                 if self.timeout is not None:

@@ -72,17 +72,20 @@ def _evaluate(expression: str, n_jobs: int) -> Any:
         ) from error
 
 
-def share(size: int, left: int, n_jobs: int) -> int:
+def share(size: int, left: int, n_jobs: int, least: int = 1) -> int:
     """Return how many of the `left` last tasks one batch of at most `size` takes.
 
     Half of an equal share, so that batches shrink towards the end and no worker
     is left with a long one while the others idle (guided self-scheduling:
-    Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987).
+    Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987). Of `least` tasks
+    or fewer a batch is over so soon that sharing them were not worth a batch more.
 
     >>> [share(100, left, n_jobs=2) for left in (1000, 40, 10, 1)]
     [100, 10, 3, 1]
+    >>> [share(100, left, n_jobs=2, least=8) for left in (1000, 40, 10, 1)]
+    [100, 10, 8, 8]
     """
-    return max(1, min(size, -(-left // (2 * n_jobs))))
+    return max(1, min(size, max(least, -(-left // (2 * n_jobs)))))
 
 
 class Source:
@@ -131,10 +134,11 @@ class Source:
         limit = initial_tasks(self._pre_dispatch, n_jobs)
         return 0 if limit is None or self._limit is None else limit - self._limit
 
-    def take(self, size: int) -> list[Any]:
+    def take(self, size: int, least: int = 1) -> list[Any]:
         """Return the tasks of the next batch, at most `size`; empty at the end.
 
-        In the initial phase empty means that the budget is spent.
+        In the initial phase empty means that the budget is spent. The last batches
+        shrink, but not below `least`.
         """
         budget = self._budget
         if size == 1 and budget is None and not self._ahead:
@@ -149,9 +153,9 @@ class Source:
             if size <= 0:
                 return []
             self._budget = budget - size
-        return self._take_ahead(size, read_on=budget is None and self._shrinks)
+        return self._take_ahead(size, least, budget is None and self._shrinks)
 
-    def _take_ahead(self, size: int, read_on: bool) -> list[Any]:
+    def _take_ahead(self, size: int, least: int, read_on: bool) -> list[Any]:
         """Take a batch, reading on one round to see the end before it comes."""
         ahead = self._ahead
         wanted = size * self._n_jobs if read_on else size
@@ -161,7 +165,7 @@ class Source:
             self.exhausted = len(read) < missing
             ahead.extend(read)
         if self.exhausted and read_on:
-            size = share(size, len(ahead), self._n_jobs)
+            size = share(size, len(ahead), self._n_jobs, least)
         return [ahead.popleft() for _ in range(min(size, len(ahead)))]
 
     @property

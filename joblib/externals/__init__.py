@@ -12,9 +12,9 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 ALIASED = ("loky", "cloudpickle")
@@ -38,6 +38,14 @@ class _AliasLoader(Loader):
         # The code has run already. The import system has put the alias's spec
         # on the module on its way here: give the module its own back.
         module.__spec__ = self.real_spec
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Return what ``python -m`` runs."""
+        spec = importlib.util.find_spec(self.real_name)
+        loader = spec.loader if spec is not None else None
+        if isinstance(loader, InspectLoader):
+            return loader.get_code(self.real_name)
+        return None
 
 
 class _AliasFinder(MetaPathFinder):

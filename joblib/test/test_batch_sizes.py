@@ -16,9 +16,11 @@ SHORT, LONG = 0.2, 2.0
         # nothing measured yet
         (1, 0.0, (1, None)),
         (7, 0.0, (7, None)),
-        # far too fast: as much as one step allows
-        (1, 1e-6, (4, "fast")),
-        (10, 0.001, (40, "fast")),
+        # far too fast: by the root of what is missing
+        (1, 1e-6, (447, "fast")),
+        (10, 0.001, (141, "fast")),
+        # too fast: as much as one step allows
+        (10, 0.0126, (40, "fast")),
         # a little too fast: a little more
         (10, 0.1, (25, "fast")),
         (10, 0.19, (14, "fast")),

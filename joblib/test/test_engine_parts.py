@@ -18,7 +18,7 @@ from joblib._captured import (
     unwrap,
 )
 from joblib._engine.batch import BatchedCalls, name_of
-from joblib._engine.credit import adapt_credit
+from joblib._engine.credit import Credit, adapt_credit
 from joblib._engine.progress import Snapshot, is_milestone, progress_line
 from joblib._engine.source import Source, initial_tasks, share
 from joblib._utils import _retrieve_traceback_capturing_wrapped_call as retrieve
@@ -76,6 +76,18 @@ def test_the_last_batches_shrink():
     assert sizes[0] == 40 and sizes[-1] == 1
     assert sizes == sorted(sizes, reverse=True)
     assert share(40, 0, 2) == 1
+
+
+def test_the_last_batches_do_not_shrink_below_the_least():
+    source = Source(range(100), n_jobs=2, limit=None)
+    sizes = []
+    while batch := source.take(40, 9):
+        sizes.append(len(batch))
+    assert sum(sizes) == 100
+    assert sizes[0] == 40 and min(sizes[:-1]) == 9
+    # nor does it make batches of those that were asked to be smaller
+    source = Source(range(100), n_jobs=2, limit=None)
+    assert {len(source.take(3, 9)) for _ in range(33)} == {3}
 
 
 def test_a_size_that_was_asked_for_is_kept():
@@ -342,6 +354,17 @@ def test_more_batches_are_on_their_way_when_workers_join(options, most):
     assert list(outputs) == list(range(60))
     assert backend.most_waiting == most
     run.resize(8)  # too late, and no harm
+
+
+def test_the_least_batch_is_one_that_is_hardly_on_its_way():
+    credit = Credit()
+    assert credit.least == 1
+    credit.learn(0.01, 1000)
+    assert credit.least == 100
+    credit.learn(0.0, 1)  # a clock that has not moved
+    assert credit.least >= 1
+    credit.learn(0.5, 1)
+    assert credit.least <= 1
 
 
 def test_credit_is_taken_back():

@@ -71,3 +71,20 @@ def test_wrap_non_picklable_objects():
     assert again(1) == 2
     bare = joblib.wrap_non_picklable_objects(lambda x: x + 1, keep_wrapper=False)
     assert type(pickle.loads(pickle.dumps(bare))).__name__ == "function"
+
+
+def test_an_alias_can_be_run_as_a_program():
+    # as a copy of loky starts its workers, where this is the joblib that it finds
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "joblib.externals.loky.backend.popen_loky_posix",
+            "--help",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--pipe" in done.stdout
