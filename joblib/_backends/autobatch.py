@@ -76,6 +76,9 @@ class AutoBatchingMixin:
     #: seconds: batches shorter than this grow, longer than that shrink
     MIN_IDEAL_BATCH_DURATION = 0.2
     MAX_IDEAL_BATCH_DURATION = 2
+    #: seconds: the last batches, which shrink so that all workers end at about the
+    #: same time, do not become shorter than this
+    LEAST_BATCH_DURATION = 0.001
 
     _DEFAULT_EFFECTIVE_BATCH_SIZE = 1
     _DEFAULT_SMOOTHED_BATCH_DURATION = 0.0
@@ -126,6 +129,9 @@ class AutoBatchingMixin:
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn that a batch of `batch_size` tasks took `duration` seconds."""
+        if duration > 0:
+            least = int(batch_size * self.LEAST_BATCH_DURATION / duration)
+            self.least_batch_size = max(least, 1)
         if batch_size != self._effective_batch_size:
             # sent before the size changed, or the short last one
             return
@@ -137,5 +143,6 @@ class AutoBatchingMixin:
 
     def reset_batch_stats(self) -> None:
         """Forget what was learnt: the tasks of the next call may be others."""
+        self.least_batch_size = 1
         self._effective_batch_size = self._DEFAULT_EFFECTIVE_BATCH_SIZE
         self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION

@@ -84,6 +84,8 @@ class ParallelBackendBase(metaclass=ABCMeta):
     look_ahead: ClassVar[int] = 0
     #: the seconds within which batches have to be back for `look_ahead` to count
     look_ahead_within: ClassVar[float] = 0.02
+    #: the last batches, which shrink, do not become smaller
+    least_batch_size: int = 1
     #: `inner_max_num_threads` is honoured
     supports_inner_max_num_threads: ClassVar[bool] = False
     #: results are taken from the callback by `retrieve_result_callback`, else by

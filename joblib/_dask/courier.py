@@ -80,13 +80,15 @@ class Courier(threading.Thread):
         self.call = call
         self._client = client
         self._sharing = sharing
-        self._options = options
+        self._options = {"fifo_timeout": 0, **options}
         self._n_jobs = n_jobs
         self._limit = limit_on(cores, n_jobs)
         self._in_process = in_process
         # It acts for the task that made it: dask has to see it on that worker.
         self._context = contextvars.copy_context()
         self._parent = current_task()
+        if self._parent is not None:
+            self._parent.put_forward(self._options)
         self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
         # With a limit, each completion is waited for: the next batch is held back.
         self._collector = Collector(client, self._deliver, self._limit is None)
@@ -384,7 +386,7 @@ class Courier(threading.Thread):
             columns.append([shipment.values for shipment in shipments])
         prefix = self._options.get("key")
         keys = [key_for(shipment.batch, prefix) for shipment in shipments]
-        options = {"fifo_timeout": 0, **self._options, "key": keys}
+        options = {**self._options, "key": keys}
         futures = self._client.map(run_batch, *columns, pure=False, **options)
         with self._condition:
             for shipment, future in zip(shipments, futures, strict=True):

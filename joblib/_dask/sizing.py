@@ -13,6 +13,9 @@ from .._backends.autobatch import AutoBatchingMixin
 class WorkerTimedBatches(AutoBatchingMixin):
     """Chooses batch sizes by the time that workers spend on batches."""
 
+    # the way there and back takes longer than that
+    LEAST_BATCH_DURATION = 0.005
+
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""
 

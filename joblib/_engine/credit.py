@@ -10,8 +10,8 @@ from __future__ import annotations
 
 #: seconds from the dispatch of a batch to its completion, in which it is back soon
 SOON = 0.02
-#: seconds in which a batch is back so soon that it is not worth to be made smaller
-SHORT = 0.001
+#: batches that there may be for each worker however large they are
+FEW = 4
 #: the credit grows to the most there may be in so many steps, or by single batches
 STEPS = 16
 
@@ -57,27 +57,31 @@ class Credit:
         The number of workers at the start.
     """
 
-    __slots__ = ("_look_ahead _most _of_short _of_workers _soon granted least").split()
+    __slots__ = ("look_ahead _most _n_jobs _of_short _of_workers _soon granted").split()
 
     def __init__(self, look_ahead: int = 0, soon: float = SOON, n_jobs: int = 1):
-        self._look_ahead = look_ahead
+        self.look_ahead = look_ahead
         self._soon = soon
+        self._n_jobs = n_jobs
         self._most = look_ahead * n_jobs
         self._of_short = self._of_workers = 0
         self.granted = 0
-        #: tasks of a batch that is just about short
-        self.least = 1
 
     def learn(self, lapse: float, batch_size: int) -> None:
-        """Learn how long a batch of so many tasks was on its way, in seconds."""
-        self.least = int(SHORT * batch_size / max(lapse, 1e-6))
+        """Learn how long a batch was on its way, in seconds.
+
+        Of larger batches, such as the next one of `batch_size`, it takes fewer to have
+        a worker busy; and as long as they still grow, those on their way are too small.
+        """
         if self._most:
-            self._of_short = adapt_credit(self._of_short, self._most, lapse, self._soon)
+            most = max(self._most // batch_size, min(self._most, FEW * self._n_jobs))
+            self._of_short = adapt_credit(self._of_short, most, lapse, self._soon)
             self.granted = self._of_short + self._of_workers
 
     def resize(self, n_jobs: int, more: int) -> None:
         """Go by `n_jobs` workers, for whom `more` initial batches would be given."""
-        self._most = self._look_ahead * n_jobs
+        self._n_jobs = n_jobs
+        self._most = self.look_ahead * n_jobs
         self._of_short = min(self._of_short, self._most)
         self._of_workers = max(more, 0)
         self.granted = self._of_short + self._of_workers

@@ -109,7 +109,7 @@ def resolve(
     context: Traits | None,
     require: str | None,
     prefer: str | None,
-    default: Traits,
+    default: Traits | None,
     n_jobs: int | None = None,
     context_n_jobs: int | None = None,
 ) -> Decision:
@@ -121,8 +121,8 @@ def resolve(
         The backend that the call names, and the one that the context names.
     require, prefer : str or None
         The hints in force: the call's, else the context's.
-    default : Traits
-        The backend used when nobody names one.
+    default : Traits or None
+        The backend used when nobody names one; it does not matter where somebody does.
     n_jobs, context_n_jobs : int or None
         What the call and the context ask for.
 
@@ -169,6 +169,7 @@ def resolve(
             f"Using {context.label}: the context names it{ignored}.",
         )
 
+    assert default is not None
     if shared and not default.supports_sharedmem:
         return Decision(
             Choice.THREADS, jobs, 6, "Using {chosen}: the call requires shared memory."

@@ -63,8 +63,7 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_credit _fixed_size _learn _make_job _n_paid _opens _override "
-        "active awaited "
+        "_credit _learn _make_job _n_paid _opens _override _size active awaited "
         "backend by_callback caller condition draining ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
@@ -129,7 +128,8 @@ class Run:
         self.progress = progress
         # Asked once a call and not once a batch: does this backend do either?
         adapts = overrides(backend, "compute_batch_size")
-        self._fixed_size = batch_size or (None if adapts else 1)
+        fixed = batch_size or (None if adapts else 1)
+        self._size = (lambda: fixed) if fixed else backend.compute_batch_size
         learns = overrides(backend, "batch_completed")
         self._learn = backend.batch_completed if learns else None
         self._opens = (
@@ -266,8 +266,7 @@ class Run:
         try:
             if not self.active:
                 return False
-            size = self._fixed_size or self.backend.compute_batch_size()
-            items = self.source.take(size, self._credit.least)
+            items = self.source.take(self._size(), self.backend.least_batch_size)
             if not items or not self.active:  # it may have taken its time
                 if draining:
                     with self.lock:
@@ -387,6 +386,7 @@ class Run:
                     job.status = TASK_ERROR
                     self.fail(error)
                     return
+            size = self._size() if self._credit.look_ahead else 1
             with self.lock:
                 if not self.active or job.status is not TASK_PENDING:
                     return
@@ -397,7 +397,7 @@ class Run:
                     self.ready.update(enumerate(results, job.start))
                 else:
                     self.finished.extend(results)
-                self._credit.learn(time() - job.dispatch_timestamp, job.batch_size)
+                self._credit.learn(time() - job.dispatch_timestamp, size)
                 self.n_completed_tasks += job.batch_size
                 self.n_completed_batches += 1
                 if self.timeout is not None:

@@ -148,13 +148,15 @@ def select(
     """
     context = config["backend"] if is_set(config, "backend") else None
     names = default_names()
-    factory = find_factory(names.backend)
+    # Loaded only where it may be the one: on a cluster nobody asks for processes.
+    is_named = named is not None or context is not None
+    default = None if is_named else Traits.of(find_factory(names.backend))
     decision = resolve(
         None if named is None else Traits.of(named),
         None if context is None else Traits.of(context),
         setting(require, config, "require"),
         setting(prefer, config, "prefer"),
-        Traits.of(factory),
+        default,
         n_jobs,
         setting(DEFAULTS["n_jobs"], config, "n_jobs"),
     )

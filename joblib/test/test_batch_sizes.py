@@ -84,11 +84,23 @@ def test_durations_are_smoothed_and_others_ignored(batching):
     assert batching._smoothed_batch_duration == 1.25
 
 
+def test_the_last_batches_stay_worth_sending(batching):
+    assert batching.least_batch_size == 1
+    batching.batch_completed(1000, 0.01)
+    assert batching.least_batch_size == 100
+    batching.batch_completed(1000, 0.0)  # a clock that has not moved
+    assert batching.least_batch_size == 100
+    batching.batch_completed(1, 0.5)
+    assert batching.least_batch_size == 1
+
+
 def test_reset(batching):
+    batching.batch_completed(1000, 0.01)
     batching.batch_completed(1, 0.01)
     batching.compute_batch_size()
     batching.batch_completed(4, 0.01)
     batching.reset_batch_stats()
+    assert batching.least_batch_size == 1
     assert batching._effective_batch_size == 1
     assert batching._smoothed_batch_duration == 0.0
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
@@ -53,6 +54,37 @@ def tree(depth, x):
     if depth == 0:
         return x
     return sum(Parallel()(delayed(tree)(depth - 1, 3 * x + i) for i in range(3)))
+
+
+def priorities(depth, annotated=None):
+    """Return this task's priority, and those of the tasks of two calls in a row."""
+    key = distributed.utils.thread_state.key
+    # dask sorts by it, upwards
+    own = -distributed.get_worker().state.tasks[key].priority[0]
+    if not depth:
+        return own, []
+    with dask.annotate(**({} if annotated is None else {"priority": annotated})):
+        tasks = [delayed(priorities)(depth - 1) for _ in range(2)]
+        return own, [Parallel(batch_size=1)(tasks) for _ in range(2)]
+
+
+@pytest.mark.parametrize("base", [0, 7, -7])
+def test_calls_that_began_first_end_first(client, base):
+    with parallel_config("dask", client=client, priority=base):
+        [(top, calls)] = Parallel()([delayed(priorities)(2)])
+    assert top == base
+    [first], [second] = ({own for own, _ in call} for call in calls)
+    # before tasks that have not started, and in the order of the calls
+    assert base + 1 <= second < first <= base + 2
+    deeper = [own for call in calls for _, inner in call for c in inner for own, _ in c]
+    assert len(deeper) == 16
+    assert all(base + 2 <= own <= base + 3 for own in deeper)
+
+
+def test_a_priority_that_was_annotated_in_a_task_stays(client):
+    with parallel_config("dask", client=client):
+        [(_, calls)] = Parallel()([delayed(priorities)(1, annotated=-3)])
+    assert {own for call in calls for own, _ in call} == {-3}
 
 
 @pytest.mark.parametrize("attempt", range(10))

@@ -356,15 +356,19 @@ def test_more_batches_are_on_their_way_when_workers_join(options, most):
     run.resize(8)  # too late, and no harm
 
 
-def test_the_least_batch_is_one_that_is_hardly_on_its_way():
-    credit = Credit()
-    assert credit.least == 1
-    credit.learn(0.01, 1000)
-    assert credit.least == 100
-    credit.learn(0.0, 1)  # a clock that has not moved
-    assert credit.least >= 1
-    credit.learn(0.5, 1)
-    assert credit.least <= 1
+def test_there_is_less_credit_for_larger_batches():
+    credit = Credit(look_ahead=64, n_jobs=2)
+    for _ in range(20):
+        credit.learn(0.001, 1)
+    assert credit.granted == 128
+    credit.learn(0.001, 13)
+    assert credit.granted == 9
+    credit.learn(0.001, 500)
+    assert credit.granted == 8
+    credit = Credit(look_ahead=4, n_jobs=2)
+    for _ in range(20):
+        credit.learn(0.001, 500)
+    assert credit.granted == 8
 
 
 def test_credit_is_taken_back():
