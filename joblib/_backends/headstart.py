@@ -24,6 +24,8 @@ from .messages import is_available
 #: at most so many at once: what imports at the same time waits for the same cores
 MOST = 16
 
+#: what loky's workers are known by to those who look through a list of processes
+_LABEL = "loky.backend.popen_loky_posix"
 _SCRIPT = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 
 
@@ -45,7 +47,7 @@ class Recruit:
             try:
                 self.pid = os.posix_spawn(
                     sys.executable,
-                    [sys.executable, "-c", script],
+                    [sys.executable, "-c", script, _LABEL],
                     os.environ,
                     file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
                     # until it has said which interrupts it heeds, as all workers
