@@ -106,6 +106,7 @@ class Exchange:
             message = delivery.parcel.message(number)
             self._large = message.is_large
             message.send(self._tasks, socket.MSG_DONTWAIT)
+            delivery.parcel.batch = None  # what it was made of may go
         except BlockingIOError:
             # There will be, once a worker has taken something.
             with self._lock:

@@ -54,7 +54,7 @@ class ParentTask:
         """
         import dask
 
-        if dask.get_annotations().get("priority") is not None:
+        if dask.get_annotations().get("priority") is not None:  # type: ignore[attr-defined]
             return
         base = own = options.get("priority", 0)
         task = self._worker.state.tasks.get(self._key)

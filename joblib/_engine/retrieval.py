@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -188,7 +188,8 @@ def _all(run: Run) -> list[Any]:
         finally:
             run.awaited = None
     ready, run.ready = run.ready, {}
-    return [ready[number] for number in range(len(ready))]
+    in_order = map(ready.__getitem__, sorted(ready))
+    return list(chain.from_iterable(in_order) if run.whole else in_order)
 
 
 def _fetched(run: Run) -> Iterator[Any]:
@@ -221,11 +222,12 @@ def _results(run: Run) -> Iterator[Any]:
 def collect(run: Run) -> list[Any]:
     """Make the call; return all results in order."""
     parallel = run.parallel
+    at_once = run.by_callback and run.timeout is None
+    run.whole = at_once and not run.draws
     with _Ending(run):
         run.backend.start_call()
         run.start(stays=True)
         with run.backend.retrieval_context():
-            at_once = run.by_callback and run.timeout is None
             results = _all(run) if at_once else list(_results(run))
     parallel.print_progress()
     return results

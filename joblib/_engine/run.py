@@ -63,11 +63,11 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_credit _learn _make_job _n_paid _opens _override _size active awaited "
-        "backend by_callback caller condition draining ended error exhausted "
+        "_credit _learn _make_job _n_paid _override _size active awaited "
+        "backend by_callback caller condition draining draws ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
-        "ready progress source spares_workers state timeout"
+        "ready progress source spares_workers state timeout whole"
     ).split()
 
     def __init__(
@@ -99,8 +99,9 @@ class Run:
         self.active = True  # the call has neither ended nor been given up
         self.draining = False  # each completion dispatches one more batch
         self.error: BaseException | None = None
-        # Results that nobody has taken yet: by the number of their task, or, where
-        # the order does not matter, as they came.
+        # Results that nobody has taken yet: by the number of their task, or that of
+        # their batch's first one (`whole`), or, if any order will do, as they came.
+        self.whole = False
         self.ready: dict[int, Any] = {}
         self.finished: deque[Any] = deque()
         self.jobs: deque[Any] = deque()  # to be fetched, without retrieve callback
@@ -120,19 +121,18 @@ class Run:
         self.lock = threading.RLock()
         self.condition = threading.Condition(self.lock)
         self.is_inline = False
-        self.ended = False  # `end` has begun
+        self.ended = self.over = False  # `end` has begun, and it has ended
         self.spares_workers = False  # they have done all, and are not to be stopped
-        self.over = False  # `end` has ended
         self._make_job = make_job
         self._override = dispatch
         self.progress = progress
-        # Asked once a call and not once a batch: does this backend do either?
+        # Asked once a call: does this backend do either?
         adapts = overrides(backend, "compute_batch_size")
         fixed = batch_size or (None if adapts else 1)
         self._size = (lambda: fixed) if fixed else backend.compute_batch_size
         learns = overrides(backend, "batch_completed")
         self._learn = backend.batch_completed if learns else None
-        self._opens = (
+        self.draws = (
             backend.lets_workers_draw and batch_size is None and dispatch is None
         ) and timeout is None  # which must not run while a worker reads the iterable
         self.plan = plan
@@ -292,7 +292,7 @@ class Run:
         finally:
             lock.release()
         batch: BatchedCalls
-        if self._opens:
+        if self.draws:
             job.opened = True
             batch = OpenBatch(items, self.plan, self, job)
         else:
@@ -391,11 +391,11 @@ class Run:
                 if not self.active or job.status is not TASK_PENDING:
                     return
                 job.status = TASK_DONE
-                if job.opened:
-                    pass
-                elif self.ordered:
+                if self.whole:
+                    self.ready[job.start] = results
+                elif self.ordered and not job.opened:
                     self.ready.update(enumerate(results, job.start))
-                else:
+                elif not job.opened:
                     self.finished.extend(results)
                 self._credit.learn(time() - job.dispatch_timestamp, size)
                 self.n_completed_tasks += job.batch_size
