@@ -20,13 +20,25 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from .messages import is_available
+from .recruit import END, greeting
 
 #: at most so many at once: what imports at the same time waits for the same cores
 MOST = 16
+#: seconds that one may take to say that it is there, or to take its orders
+PATIENCE = 10.0
 
 #: what loky's workers are known by to those who look through a list of processes
 _LABEL = "loky.backend.popen_loky_posix"
-_SCRIPT = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
+# It finds modules where loky's workers do before they are told where their program
+# does. If there is no such module, or it is not ours, nobody needs to hear of it.
+_SCRIPT = """
+try:
+    from {module} import main
+except ImportError:
+    pass
+else:
+    main()
+"""
 
 
 class Recruit:
@@ -38,23 +50,28 @@ class Recruit:
     """
 
     def __init__(self) -> None:
+        self._environ = dict(os.environ)
         self._end, theirs = socket.socketpair()
-        self._end.settimeout(None)
-        module = __name__.replace("headstart", "recruit")
-        path = [place for place in sys.path if isinstance(place, str)]
-        script = _SCRIPT.format(path=path, module=module)
+        _ends.add(self._end)
+        self._end.settimeout(PATIENCE)
+        script = _SCRIPT.format(module=__name__.replace("headstart", "recruit"))
+        # as all workers of ours, until it has said which interrupts it heeds
+        mask = {*signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.SIGINT}
         with theirs:
+            actions = [
+                *((os.POSIX_SPAWN_CLOSE, other) for other in _inheritable()),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), END),
+            ]
             try:
                 self.pid = os.posix_spawn(
                     sys.executable,
                     [sys.executable, "-c", script, _LABEL],
-                    os.environ,
-                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
-                    # until it has said which interrupts it heeds, as all workers
-                    setsigmask=[signal.SIGINT],
+                    self._environ,
+                    file_actions=actions,
+                    setsigmask=mask,
                 )
             except BaseException:
-                self._end.close()
+                self._close()
                 raise
 
     def enlist(
@@ -74,27 +91,44 @@ class Recruit:
         Raises
         ------
         OSError
-            If it has died.
+            If it can't be one: it has died, or its start was no plain one, or what it
+            has inherited is not what a worker would inherit now.
         """
+        if self._environ != dict(os.environ):
+            raise OSError("The environment has changed since.")
         orders = pickle.dumps((env, descriptors, *pickles))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
-        with self._end as end:
-            end.sendmsg([len(orders).to_bytes(8, "little")], rights)
-            end.sendall(orders)
+        if self._end.recv(1024) != greeting():
+            raise OSError("It is not there.")
+        self._end.sendmsg([len(orders).to_bytes(8, "little")], rights)
+        self._end.sendall(orders)
+        self._close()
 
     def dismiss(self) -> None:
         """End it: it has done nothing yet."""
-        self._end.close()
+        self._close()
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
-    def forget(self) -> None:
-        """Leave it to the process from which this one was forked."""
+    def _close(self) -> None:
         self._end.close()
+        _ends.discard(self._end)
+
+
+def _inheritable() -> list[int]:
+    """Return the descriptors that a process started now would have, but for 0 to 2."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one that lists them, for one
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 _recruits: list[Recruit] = []
+#: of all that there are, also of those that are about to be started
+_ends: set[socket.socket] = set()
 _begun = False
 
 
@@ -104,14 +138,24 @@ def begin(n_workers: int) -> None:
     Never fails: without them loky starts its own.
     """
     global _begun
-    if _begun or "loky" in sys.modules:
+    if _begun or "loky" in sys.modules or _is_worker():
         return
     _begun = True
     if not (sys.executable and is_available()) or getattr(sys, "frozen", False):
         return
-    with suppress(OSError):
+    with suppress(Exception):
         for _ in range(min(n_workers, MOST)):
             _recruits.append(Recruit())
+
+
+def _is_worker() -> bool:
+    """Whether this process is one of multiprocessing's that can't have workers, or
+    can't have them yet."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is None:
+        return False
+    this = process.current_process()
+    return bool(this.daemon or getattr(this, "_inheriting", False))
 
 
 def take() -> Recruit | None:
@@ -129,8 +173,10 @@ def dismiss() -> None:
 
 
 def _forget() -> None:
-    while (recruit := take()) is not None:
-        recruit.forget()
+    """Leave them to the process from which this one was forked."""
+    _recruits.clear()
+    while _ends:
+        _ends.pop().close()
 
 
 if hasattr(os, "register_at_fork"):

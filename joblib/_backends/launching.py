@@ -27,7 +27,7 @@ class Popen(popen_loky_posix.Popen):  # type: ignore[misc]
             try:
                 self._enlist(recruit, process_obj)
                 return
-            except OSError:  # it has died, of which there is no more to say
+            except OSError:  # it is not fit for it, or has died
                 recruit.dismiss()
                 self._fds = []
             except BaseException:  # such as an initializer that can't be pickled

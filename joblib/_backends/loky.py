@@ -7,12 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import headstart
-from .admission import count_workers, refuse_while_starting
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
-from .delivery import Delivery
-from .ending import remember
-from .orphans import Start
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
@@ -46,6 +42,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
 
         Warns where nesting is what forbids more.
         """
+        from .admission import count_workers
+
         return count_workers(
             n_jobs, self.nesting_level, label="Loky", may_nest_in_loky=True
         )
@@ -60,14 +58,30 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         **kwargs: Any,
     ) -> int:
         """Get hold of the workers, those of the last call if they fit."""
-        if n_jobs != 1:
-            refuse_while_starting()
-        if n_jobs and n_jobs != 1 and not self.nesting_level:
-            # Of how many there are cores for loky will tell, when it is here.
+        managed = getattr(parallel, "_managed_backend", False)
+        if n_jobs and n_jobs != 1 and not self.nesting_level and not managed:
+            # Before all else, imports included. Of how many there are cores for loky
+            # will tell, when it is here.
             headstart.begin(max(n_jobs, 1))
+        try:
+            return self._get_hold(n_jobs, parallel, idle_worker_timeout, kwargs)
+        except BaseException:  # also of there being a better backend
+            headstart.dismiss()
+            raise
+
+    def _get_hold(
+        self,
+        n_jobs: int | None,
+        parallel: Parallel | None,
+        idle_worker_timeout: float | None,
+        kwargs: dict[str, Any],
+    ) -> int:
+        if n_jobs != 1:
+            from .admission import refuse_while_starting
+
+            refuse_while_starting()
         workers = self.effective_n_jobs(n_jobs)
         if workers == 1:
-            headstart.dismiss()
             from .sequential import SequentialBackend
 
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
@@ -114,6 +128,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
     def _start(
         self, n_jobs: int, idle_worker_timeout: float, options: dict[str, Any]
     ) -> None:
+        from .ending import remember
+        from .orphans import Start
         from .workers import SharedWorkers
 
         get = partial(
@@ -146,6 +162,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         if transport is None:
             self._workers.start()
             transport = self._get_transport()
+        from .delivery import Delivery
+
         delivery = Delivery(transport.pack(func), callback)
         self._workers.ship(delivery)
         return delivery
@@ -179,6 +197,7 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def terminate(self) -> None:
         """Let go of the workers, which stay ready for the next call."""
+        headstart.dismiss()  # those of a call without tasks
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()

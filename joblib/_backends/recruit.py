@@ -5,7 +5,6 @@ See `headstart`, which starts it and sends the orders.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import socket
@@ -18,29 +17,41 @@ from typing import Any
 END = 3
 
 
+def greeting() -> bytes:
+    """Return what one says that can be made a worker: that it is of this package."""
+    return os.fsencode(__file__)[-1024:]
+
+
 def main() -> None:
     """Become a worker, unless the program ends before it needs one."""
-    _close_others()
     end = socket.socket(fileno=END)
     os.set_inheritable(END, False)
+    if not _is_plain():
+        os._exit(0)
+    end.sendall(greeting())
     prepare = _import()
     with end:
         orders = _receive(end)
     if orders is None:
-        return
+        os._exit(0)
     (env, numbers, preparation, process), descriptors = orders
     _place(descriptors, numbers)
     os.environ.update(env)
     sys.exit(_be(prepare, preparation, process))
 
 
-def _close_others() -> None:
-    """Close what was inherited by chance, as loky does for its workers."""
-    with suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2 and int(name) != END:
-                with suppress(OSError):  # the one that lists them, for one
-                    os.close(int(name))
+def _is_plain() -> bool:
+    """Whether this process is as Python's own start leaves it.
+
+    If something that the user has every start do has opened files, their numbers may
+    be those that a worker needs; if NumPy is there, its threads are counted already.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != END:
+            with suppress(OSError):  # the one that lists them
+                os.fstat(int(name))
+                return False
+    return "numpy" not in sys.modules
 
 
 def _import() -> Any:
@@ -76,12 +87,16 @@ def _receive(end: socket.socket) -> tuple[Any, list[int]] | None:
 
 def _place(descriptors: list[int], numbers: list[int]) -> None:
     """Give descriptors the numbers that they have where they come from."""
-    beyond = max([*numbers, *descriptors]) + 1
-    moved = []
-    for descriptor in descriptors:  # out of the way
-        moved.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, beyond))
+    wanted = set(numbers)
+    spare = []
+    for index, descriptor in enumerate(descriptors):
+        while descriptor in wanted:  # in the way of another one, it may be
+            spare.append(descriptor)
+            descriptor = os.dup(descriptor)
+        descriptors[index] = descriptor
+    for descriptor in spare:
         os.close(descriptor)
-    for descriptor, number in zip(moved, numbers, strict=True):
+    for descriptor, number in zip(descriptors, numbers, strict=True):
         os.dup2(descriptor, number, inheritable=False)
         os.close(descriptor)
 

@@ -64,19 +64,21 @@ def run(program, **env):
 def test_the_first_call_gets_them():
     run(
         """
+def look(i):
+    return os.getpid(), os.getenv("OMP_NUM_THREADS"), os.getcwd(), sys.path
+
 with parallel_config("loky", inner_max_num_threads=3):
-    with Parallel(n_jobs=2) as parallel:
-        pids = set()
-        while len(pids) < 2:
-            pids |= set(parallel(delayed(who)(i) for i in range(20)))
-        assert pids == set(begun), (pids, begun)
-        assert headstart.take() is None
-        got = parallel(delayed(os.getenv)("OMP_NUM_THREADS") for _ in range(4))
-        assert set(got) == {"3"}, got
-        assert parallel([delayed(os.getcwd)()]) == [os.getcwd()]
-        # they end with the pool, and others come after them
-        from joblib import shutdown
-        shutdown()
+    found = Parallel(n_jobs=2)(delayed(look)(i) for i in range(40))
+    for pid, threads, folder, path in found:
+        assert pid in begun, (pid, begun)
+        assert threads == "3"
+        assert folder == os.getcwd()
+        assert path[1:] == sys.path[1:]
+    assert headstart.take() is None
+    # they end with the pool, and others come after them
+    from joblib import shutdown
+    shutdown()
+    assert not set(begun) & set(children())
     assert not set(begun) & set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(9)))
 assert len(begun) == 2
 """
@@ -90,9 +92,8 @@ def test_of_all_cores_one_starts_early():
     run(
         """
 pids = set()
-with Parallel(n_jobs=-1) as parallel:
-    while len(pids) < 2:
-        pids |= set(parallel(delayed(who)(i) for i in range(30)))
+while len(pids) < 2:
+    pids |= set(Parallel(n_jobs=-1)(delayed(who)(i) for i in range(30)))
 assert len(begun) == 1 and begun[0] in pids, (pids, begun)
 """,
         LOKY_MAX_CPU_COUNT="2",
@@ -107,6 +108,138 @@ assert len(begun) == 1
 assert not set(begun) & set(children())
 """,
         LOKY_MAX_CPU_COUNT="1",
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "Parallel(n_jobs=2)([])",
+        "Parallel(n_jobs=2, mmap_mode='zzz')([delayed(who)(0)])",
+        "Parallel(n_jobs=2, batch_size=0)([delayed(who)(0)])",
+        "Parallel(n_jobs=2)(5)",
+        "Parallel(n_jobs=2)(1 / 0 for _ in range(3))",
+    ],
+)
+def test_none_stays_of_a_call_that_needs_none(call):
+    run(
+        f"""
+try:
+    assert {call} == []
+except (ValueError, TypeError, ZeroDivisionError):
+    pass
+assert not set(begun) & set(children()), (begun, children())
+"""
+    )
+
+
+def test_workers_of_a_context_start_when_they_are_needed():
+    run(
+        """
+os.environ["JOBLIB_TEST_GONE"] = "x"
+with Parallel(n_jobs=2) as parallel:
+    os.environ["JOBLIB_TEST_SET"] = "y"
+    del os.environ["JOBLIB_TEST_GONE"]
+    names = ["JOBLIB_TEST_SET", "JOBLIB_TEST_GONE"]
+    assert parallel(delayed(os.getenv)(name) for name in names) == ["y", None]
+assert begun == []
+"""
+    )
+
+
+def test_an_environment_that_has_changed_is_the_workers_too():
+    run(
+        """
+def tasks():
+    os.environ["JOBLIB_TEST_SET"] = "y"
+    for _ in range(4):
+        yield delayed(os.getenv)("JOBLIB_TEST_SET")
+
+assert Parallel(n_jobs=2)(tasks()) == ["y"] * 4
+assert len(begun) == 2
+assert not set(begun) & set(children())
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import os\nlog = open(os.devnull)",
+        "import numpy",
+    ],
+)
+def test_those_whose_start_is_not_plain_are_not_used(tmp_path, start):
+    (tmp_path / "sitecustomize.py").write_text(start)
+    run(
+        """
+assert not set(begun) & set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(9)))
+assert len(begun) == 2
+assert not set(begun) & set(children())
+""",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    )
+
+
+def test_another_package_of_the_name_is_not_used(tmp_path):
+    package = tmp_path / "joblib"
+    (package / "_backends").mkdir(parents=True)
+    for folder in (package, package / "_backends"):
+        (folder / "__init__.py").touch()
+    lines = ["import os", "def main(): os.write(3, b'here')"]
+    (package / "_backends" / "recruit.py").write_text("\n".join(lines))
+    run(
+        f"""
+sys.path.remove("")  # the folder where it runs, that of the moment
+os.chdir({str(tmp_path)!r})
+assert not set(begun) & set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(9)))
+assert len(begun) == 2
+"""
+    )
+
+
+def test_one_that_hangs_is_replaced():
+    run(
+        """
+headstart.PATIENCE = 0.1
+headstart.begin(2)
+for pid in begun:
+    os.kill(pid, signal.SIGSTOP)
+assert not set(begun) & set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(9)))
+assert not set(begun) & set(children())
+"""
+    )
+
+
+def test_few_descriptors_are_enough():
+    run(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+held = []
+while True:  # the numbers that are free are the highest ones
+    try:
+        held.append(os.dup(0))
+    except OSError:
+        break
+for number in held[-24:]:
+    os.close(number)
+assert set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(9))) <= set(begun)
+"""
+    )
+
+
+def test_blocked_signals_stay_blocked():
+    run(
+        """
+def blocked(i):
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+found = Parallel(n_jobs=2)(delayed(blocked)(i) for i in range(4))
+assert found == [{signal.SIGUSR1}] * 4, found
+assert len(begun) == 2
+"""
     )
 
 
@@ -130,9 +263,8 @@ headstart.begin(2)
 os.kill(begun[0], signal.SIGKILL)
 os.waitid(os.P_PID, begun[0], os.WEXITED | os.WNOWAIT)
 pids = set()
-with Parallel(n_jobs=2) as parallel:
-    while len(pids) < 2:
-        pids |= set(parallel(delayed(who)(i) for i in range(20)))
+while len(pids) < 2:
+    pids |= set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(20)))
 assert begun[0] not in pids and begun[1] in pids, (pids, begun)
 assert begun[0] not in children()
 """
@@ -217,9 +349,8 @@ headstart.begin(2)
 for pid in begun:
     os.kill(pid, signal.SIGINT)
 pids = set()
-with Parallel(n_jobs=2) as parallel:
-    while len(pids) < 2:
-        pids |= set(parallel(delayed(who)(i) for i in range(20)))
+while len(pids) < 2:
+    pids |= set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(20)))
 assert pids == set(begun)
 """
     )
