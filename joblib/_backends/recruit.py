@@ -26,14 +26,14 @@ def main() -> None:
     """Become a worker, unless the program ends before it needs one."""
     end = socket.socket(fileno=END)
     os.set_inheritable(END, False)
-    if not _is_plain():
-        os._exit(0)
-    end.sendall(greeting())
-    prepare = _import()
-    with end:
-        orders = _receive(end)
+    orders = None
+    if _is_plain():
+        with suppress(OSError), end:  # the program is gone
+            end.sendall(greeting())
+            prepare = _import()
+            orders = _receive(end)
     if orders is None:
-        os._exit(0)
+        os._exit(0)  # and nothing else: Python might be told to stay
     (env, numbers, preparation, process), descriptors = orders
     _place(descriptors, numbers)
     os.environ.update(env)

@@ -316,7 +316,9 @@ def test_none_outlives_a_caller_that_is_killed_before_it_has_use_for_them():
             COMMON + "headstart.begin(3)\nprint(*begun, flush=True)\nsignal.pause()",
         ],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONINSPECT": "1"},
     )
     try:
         pids = [int(pid) for pid in process.stdout.readline().split()]
@@ -324,9 +326,9 @@ def test_none_outlives_a_caller_that_is_killed_before_it_has_use_for_them():
         assert alive(pids) == pids
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        _, errors = process.communicate()
     wait_until_gone(lambda: alive(pids), LIMIT)
+    assert errors == ""  # which they would have written, too
 
 
 def test_a_forked_child_leaves_them_to_its_parent():
