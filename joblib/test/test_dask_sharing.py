@@ -241,6 +241,27 @@ def test_a_large_argument_reaches_a_worker_once(client, traffic, kind):
 
 
 @pytest.mark.allow_leaks("threads of the cluster's worker")
+@pytest.mark.parametrize("kind", LARGE)
+def test_what_a_context_scatters_reaches_a_worker_once(client, traffic, kind):
+    from dask.sizeof import sizeof
+
+    value = LARGE[kind]()
+    # It drops copies that no task waits for, such as those between two calls.
+    client.amm.stop()
+    try:
+        with parallel_config("dask", scatter=[value]):
+            for _ in range(3):
+                tasks = [delayed(keep_both_busy)(value, i) for i in range(10)]
+                assert Parallel(batch_size=1)(tasks) == list(range(10))
+    finally:
+        client.amm.start()
+    size = max(sizeof(value), 1_000_000)
+    arrived = traffic()
+    assert max(arrived) < 1.2 * size
+    assert sum(arrived) > 500_000
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
 def test_an_argument_of_one_task_goes_to_one_worker(client, traffic):
     value = bytes_of(3_000_000)
     with parallel_config("dask"):
