@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from io import BytesIO
 from multiprocessing import util
 from multiprocessing.context import set_spawning_popen
@@ -20,6 +22,16 @@ class Popen(popen_loky_posix.Popen):  # type: ignore[misc]
     #: what loky has Python run in a worker that it starts
     __module__ = popen_loky_posix.__name__
     _fds: list[int]
+
+    def __init__(self, process_obj: Any) -> None:
+        # As loky's, which takes for granted that there is standard output: one that
+        # runs in the background may have closed them.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, ValueError, OSError):
+                stream.flush()
+        self.returncode = None
+        self._fds = []
+        self._launch(process_obj)
 
     def _launch(self, process_obj: Any) -> None:
         recruit = headstart.take()

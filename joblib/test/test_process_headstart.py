@@ -229,6 +229,29 @@ assert set(Parallel(n_jobs=2)(delayed(who)(i) for i in range(9))) <= set(begun)
     )
 
 
+@pytest.mark.parametrize("start", ["early", "as usual"])
+@pytest.mark.parametrize("closed", ["0", "1", "01"])  # loky needs the last one
+def test_a_program_without_streams_has_workers(tmp_path, closed, start):
+    outcome = tmp_path / "outcome"
+    program = (
+        COMMON
+        + f"""
+if {start!r} == "as usual":
+    import loky
+try:
+    outcome = Parallel(n_jobs=2)(delayed(abs)(-i) for i in range(9))
+except BaseException as error:
+    outcome = error
+with open({str(outcome)!r}, "w") as file:
+    file.write(repr(outcome))
+"""
+    )
+    closing = " ".join(f"{number}>&-" for number in closed)
+    command = f'exec "$0" -c "$1" {closing}'
+    subprocess.run(["sh", "-c", command, sys.executable, program], timeout=60)
+    assert outcome.read_text() == repr(list(range(9)))
+
+
 def test_blocked_signals_stay_blocked():
     run(
         """
