@@ -25,7 +25,7 @@ class Popen(popen_loky_posix.Popen):  # type: ignore[misc]
 
     def __init__(self, process_obj: Any) -> None:
         # As loky's, which takes for granted that there is standard output: one that
-        # runs in the background may have closed them.
+        # runs in the background may have closed it.
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, ValueError, OSError):
                 stream.flush()
