@@ -20,7 +20,8 @@ SMALL = 1_000
 #: smaller ones when they are seen again
 LARGE = 200_000
 #: arguments from this many bytes on are sent at once to as many workers as there are
-#: batches that need them; of smaller ones they fetch copies from one another
+#: batches that need them; of smaller ones, workers on other machines than the client
+#: fetch copies from one another
 BROADCAST = 1_000_000
 #: batches of more bytes are searched for what makes them so heavy, and what has more
 #: bytes is shared
@@ -49,7 +50,7 @@ def scatter_all(client: Any, objects: list[Any]) -> dict[int, Any]:
     """Send `objects` to all workers; return their futures by ``id``."""
     keys = [_key_for(obj) for obj in objects]
     data = dict(zip(keys, objects, strict=True))
-    found = answer_of(client, spread(client, data, None, sys.maxsize))
+    found = answer_of(client, spread(client, data, None, sys.maxsize, sys.maxsize))
     return {id(obj): found[key] for key, obj in zip(keys, objects, strict=True)}
 
 
@@ -266,19 +267,19 @@ class Sharing:
 
     def _scatter(self, found: list[tuple[Any, _Seen]]) -> None:
         """Send what has been found, in one message for each number of copies."""
-        groups: dict[int, dict[str, Any]] = {}
+        groups: dict[tuple[int, int], dict[str, Any]] = {}
         owners: dict[str, _Seen] = {}
         for value, seen in found:
             try:
                 sent = self._packed(value, seen.fresh)
             except CannotPickle:  # the batch will say what it is
                 continue
-            copies = seen.uses if seen.nbytes >= BROADCAST else 1
+            far = seen.uses if seen.nbytes >= BROADCAST else 1
             key = _key_for(value)
-            groups.setdefault(copies, {})[key] = sent
+            groups.setdefault((seen.uses, far), {})[key] = sent
             owners[key] = seen
-        for copies, data in groups.items():
-            question = spread(self._client, data, self._workers, copies)
+        for (near, far), data in groups.items():
+            question = spread(self._client, data, self._workers, near, far)
             for key, future in answer_of(self._client, question).items():
                 owners[key].future = future
 

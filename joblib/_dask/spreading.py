@@ -2,7 +2,9 @@
 
 dask's own way leads through the scheduler, and from one worker to the next, since it
 can't know whether the client reaches workers. Those on the client's own machine it
-does; so they get their copies from it directly, all at the same time.
+does; so they get their copies from it directly, all at the same time. Left to fetch
+one from another worker, they might wait for seconds: a worker that imports what its
+task is made of answers nobody meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ UNREACHED = (OSError, asyncio.TimeoutError, ValueError, KeyError)
 
 
 async def spread(
-    client: Any, data: dict[str, Any], workers: list[str] | None, copies: int
+    client: Any,
+    data: dict[str, Any],
+    workers: list[str] | None,
+    near_copies: int,
+    far_copies: int,
 ) -> dict[str, Any]:
     """Send `data` to workers; return the futures by key. On the client's event loop.
 
@@ -32,8 +38,11 @@ async def spread(
         What to send, by the keys that it is to have on the cluster.
     workers : list of str or None
         The only workers to send to.
-    copies : int
-        How many workers will need it; all if there are not as many.
+    near_copies : int
+        How many workers get it if all are on this machine; all of them if there are
+        not as many.
+    far_copies : int
+        How many get it otherwise.
     """
     if not on_worker() and client.direct_to_workers is not False:
         running = await client.scheduler.ncores_running(workers=workers)
@@ -41,13 +50,13 @@ async def spread(
         if near and len(near) == len(running):
             random.shuffle(near)
             try:
-                return await _send_directly(client, data, near[:copies])
+                return await _send_directly(client, data, near[:near_copies])
             except UNREACHED:
                 pass
     found: dict[str, Any] = await client.scatter(
         data,
         workers=workers,
-        broadcast=copies if copies > 1 else False,
+        broadcast=far_copies if far_copies > 1 else False,
         asynchronous=True,
     )
     return found
