@@ -26,7 +26,11 @@ class BatchDecision(NamedTuple):
 
 
 def decide_batch_size(
-    size: int, duration: float, shortest: float, longest: float
+    size: int,
+    duration: float,
+    shortest: float,
+    longest: float,
+    growth: float = MAX_GROWTH,
 ) -> BatchDecision:
     """Return the next batch size, given what batches of `size` took.
 
@@ -34,7 +38,7 @@ def decide_batch_size(
     beside it, and short enough that workers end at about the same time.
 
     Each step costs a way there and back, in which workers have little to do. So
-    far too small batches grow by more than `MAX_GROWTH`: by the square root of
+    far too small batches grow by more than `growth`: by the square root of
     what is missing, which leaves the same factor for tasks that are slower than
     those seen so far.
 
@@ -46,6 +50,8 @@ def decide_batch_size(
         Smoothed duration of such a batch in seconds; 0 when none has ended.
     shortest, longest : float
         The range in seconds in which batches should lie.
+    growth : float
+        By how much batches grow at most in one step, but for far too small ones.
 
     Examples
     --------
@@ -58,12 +64,12 @@ def decide_batch_size(
     """
     if duration <= 0:
         return BatchDecision(size, None)
-    if duration < shortest / MAX_GROWTH**2:
+    if duration < shortest / growth**2:
         return BatchDecision(int(size * math.sqrt(shortest / duration)), "fast")
     if duration < shortest:
         # aim a little above the lower end, so as not to grow again at once
-        wanted = math.ceil(1.25 * size * min(shortest / duration, MAX_GROWTH))
-        return BatchDecision(min(max(wanted, size + 1), MAX_GROWTH * size), "fast")
+        wanted = math.ceil(1.25 * size * min(shortest / duration, growth))
+        return BatchDecision(int(min(max(wanted, size + 1), growth * size)), "fast")
     if duration > longest and size > 1:
         aim = math.sqrt(shortest * longest)
         return BatchDecision(max(int(size * aim / duration), 1), "slow")
@@ -79,6 +85,8 @@ class AutoBatchingMixin:
     #: seconds: the last batches, which shrink so that all workers end at about the
     #: same time, do not become shorter than this
     LEAST_BATCH_DURATION = 0.001
+    #: a batch grows at most by this factor in one step, unless it is far too small
+    MAX_GROWTH: float = MAX_GROWTH
 
     _DEFAULT_EFFECTIVE_BATCH_SIZE = 1
     _DEFAULT_SMOOTHED_BATCH_DURATION = 0.0
@@ -117,6 +125,7 @@ class AutoBatchingMixin:
             measured,
             self.MIN_IDEAL_BATCH_DURATION,
             self.MAX_IDEAL_BATCH_DURATION,
+            self.MAX_GROWTH,
         )
 
     def _tell(self, reason: str, duration: float, size: int) -> None:

@@ -120,6 +120,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             weakref.WeakKeyDictionary()
         )
         self._context: contextvars.Context | None = None
+        # in a task, what its call knew: the scheduler need not be waited for
+        self._told_cores = 0
 
     # ------------------------------------------------- across the cluster
     def _for_tasks(self) -> DaskDistributedBackend:
@@ -133,11 +135,12 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         # needed the same ones, they might wait for each other for ever.
         options.pop("resources", None)
         other._set_up(None, None, self.wait_for_workers_timeout, options)
+        other._told_cores = self._count_cores()
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.nesting_level, self.wait_for_workers_timeout, self.submit_kwargs)
-        return _arrive, (type(self), *state)
+        return _arrive, (type(self), *state, self._told_cores)
 
     @property
     def client(self) -> Any:
@@ -166,7 +169,9 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         return jobs_on(cores, n_jobs)
 
     def _count_cores(self) -> int:
-        return count_cores(self.client, self.submit_kwargs.get("workers"))
+        workers = self.submit_kwargs.get("workers")
+        # if told, the call's courier will ask
+        return count_cores(self.client, workers, self._told_cores)
 
     def configure(
         self,
@@ -301,10 +306,12 @@ def _arrive(
     nesting_level: int | None,
     wait_for_workers_timeout: float,
     submit_kwargs: dict[str, Any],
+    told_cores: int = 0,
 ) -> DaskDistributedBackend:
     """Rebuild a backend where its pickle arrived: it will use the client there."""
     backend = cls.__new__(cls)
     ParallelBackendBase.__init__(backend, nesting_level=nesting_level)
     backend._set_up(None, None, wait_for_workers_timeout, submit_kwargs)
     backend._context = contextvars.copy_context()
+    backend._told_cores = told_cores
     return backend

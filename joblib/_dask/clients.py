@@ -160,13 +160,22 @@ def note_workers(client: Any, threads: dict[str, int]) -> None:
     _KNOWN[client] = time.monotonic(), threads
 
 
+def is_known_well(client: Any) -> bool:
+    """Whether the cluster's workers were counted a moment ago."""
+    asked, threads = _KNOWN.get(client, (0.0, {}))
+    return bool(threads) and time.monotonic() - asked < ASK_AGAIN
+
+
 def known_workers(client: Any) -> set[str]:
     """Return the addresses of the workers there were when they were last counted."""
     return set(_KNOWN.get(client, (0.0, {}))[1])
 
 
-def count_cores(client: Any, workers: Any = None) -> int:
+def count_cores(client: Any, workers: Any = None, told: int = 0) -> int:
     """Return how many tasks the cluster's workers can run at once now.
+
+    With `told`, the number that somebody else has given, nobody is asked: what was
+    known last will do, or else that.
 
     Parameters
     ----------

@@ -211,7 +211,7 @@ class Collector:
             now = set(await self._client.nthreads())
         except Exception:  # no scheduler: the question itself will fail
             return False
-        self._workers |= now
+        self._workers |= now | known_workers(self._client)
         return self._workers != now
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .clients import count_cores, note_workers
+from .clients import count_cores, is_known_well, note_workers
 
 #: seconds between two counts
 INTERVAL = 0.5
@@ -69,7 +69,8 @@ class CoreCount:
         self._workers = workers
         self._changed = changed
         self._interval = interval
-        self._asked = time.monotonic()
+        # at once, if the number is old or hearsay
+        self._asked = time.monotonic() if is_known_well(client) else -interval
         #: as of the last count
         self.cores = cores
 

@@ -13,8 +13,13 @@ from .._backends.autobatch import AutoBatchingMixin
 class WorkerTimedBatches(AutoBatchingMixin):
     """Chooses batch sizes by the time that workers spend on batches."""
 
-    # the way there and back takes longer than that
-    LEAST_BATCH_DURATION = 0.005
+    # A batch more costs its worker about 3 ms in which it has nothing to do, and the
+    # caller as much again. So they come to their size in few steps, and the last ones
+    # do not get small. Nor are they large: those that queue on a worker stay there,
+    # though another one may be done.
+    MAX_GROWTH = 16
+    MIN_IDEAL_BATCH_DURATION = 0.1
+    LEAST_BATCH_DURATION = 0.015
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""

@@ -205,6 +205,24 @@ def call_and_hold(name):
     return Parallel()([delayed(hold)(name, 1), *(delayed(increment)(i) for i in "ab")])
 
 
+def call_without_asking():
+    """Make a call on a worker, where asking for the number of cores fails."""
+    from joblib._dask import clients
+
+    client = distributed.get_client()
+    clients._KNOWN.pop(client, None)
+    client.nthreads = None  # would be called before there is a first batch
+    try:
+        return Parallel()(delayed(increment)(i) for i in range(3))
+    finally:
+        del client.nthreads
+
+
+def test_a_call_in_a_task_is_told_how_many_cores_there_are(client):
+    with parallel_config("dask"):
+        assert Parallel()([delayed(call_without_asking)()]) == [[1, 2, 3]]
+
+
 def test_a_cancelled_task_takes_its_own_tasks_along(client):
     name = f"orphans-{client.id}"
     with parallel_config("dask"):

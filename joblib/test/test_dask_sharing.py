@@ -22,11 +22,12 @@ pytestmark = pytest.mark.timeout(30)
 # ------------------------------------------------------------------- decisions
 @pytest.fixture
 def sent(monkeypatch):
-    """What is sent: how many objects, each time, and in how many copies."""
+    """What is sent: how many objects, each time, and in how many copies: to workers on
+    this machine, and else."""
     sent = []
 
-    def spread(client, data, workers, copies):
-        sent.append((len(data), copies))
+    def spread(client, data, workers, near_copies, far_copies):
+        sent.append((len(data), near_copies, far_copies))
         return {key: object() for key in data}
 
     monkeypatch.setattr(sharing, "spread", spread)
@@ -59,19 +60,19 @@ def test_what_is_sent_together_goes_out_at_once(sent):
     shared = Sharing(None, {}, False)
     batches = [[(abs, (bytes_of(300_000),), {})] for _ in range(5)]
     shared.survey(batches)
-    assert sent == [(5, 1)]
+    assert sent == [(5, 1, 1)]
 
 
 @pytest.mark.parametrize(
     ("nbytes", "batches", "copies"),
-    [(2_000_000, 3, 3), (2_000_000, 1, 1), (9_000, 3, 1)],
+    [(2_000_000, 3, (3, 3)), (2_000_000, 1, (1, 1)), (9_000, 3, (3, 1))],
 )
 def test_as_many_copies_as_batches_that_need_them(sent, nbytes, batches, copies):
     shared = Sharing(None, {}, False)
     value = bytes_of(nbytes)
     # twice in a batch is once for its worker
     shared.survey([[(abs, (value,), {"again": value})] * 2] * batches)
-    assert sent == [(1, copies)]
+    assert sent == [(1, *copies)]
 
 
 @pytest.mark.parametrize("nbytes", [10_000, 300_000])
@@ -135,7 +136,7 @@ def test_what_hides_in_a_function_is_found_by_its_weight(sent, kind):
     items = [(function, (1,), {})]
     assert take_out(shared, items) == (items, [])
     assert shared.weigh(items)
-    assert sent == [(1, 1)]
+    assert sent == [(1, 1, 1)]
     filled, futures = take_out(shared, items)
     assert type(filled[0][0]) is Slot
     assert len(futures) == 1
@@ -315,3 +316,18 @@ def test_where_no_worker_is_reached_the_scheduler_sends(client, monkeypatch, obs
     with parallel_config("dask"):
         out = Parallel(batch_size=1)(delayed(total)(value) for _ in range(4))
     assert out == [2_000_000.0] * 4
+
+
+@pytest.mark.parametrize("nbytes", [9_000, 300_000, 2_000_000])
+def test_workers_near_by_get_what_they_need_from_the_client(client, nbytes):
+    """None has to wait for another one, which may be busy importing."""
+    value = bytes_of(nbytes)
+    assert len(client.nthreads()) == 2
+    with parallel_config("dask"):
+        parallel = Parallel(batch_size=1, return_as="generator")
+        results = parallel(delayed(total)(value) for _ in range(8))
+        next(results)
+        held = client.who_has()
+        copies = [len(on) for key, on in held.items() if key.startswith("ndarray-")]
+        assert sum(results) == 7 * nbytes
+    assert copies == [2]
