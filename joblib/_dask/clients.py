@@ -184,8 +184,15 @@ def count_cores(client: Any, workers: Any = None, told: int = 0) -> int:
     workers : str or iterable of str, optional
         Count these workers alone: addresses, host names or aliases. Where none of
         them is an address that the scheduler knows, all are counted.
+    told : int, default=0
+        What will do if nothing is known.
     """
-    threads = _threads_of(client)
+    if told:
+        threads = _KNOWN.get(client, (0.0, {}))[1]
+        if not threads:
+            return told
+    else:
+        threads = _threads_of(client)
     if workers is not None:
         named: Iterable[str] = [workers] if isinstance(workers, str) else workers
         known = [threads[name] for name in named if name in threads]
