@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +71,7 @@ class CoreCount:
         self._changed = changed
         self._interval = interval
         # at once, if the number is old or hearsay
-        self._asked = time.monotonic() if is_known_well(client) else -interval
+        self._asked = time.monotonic() if is_known_well(client) else -math.inf
         #: as of the last count
         self.cores = cores
 

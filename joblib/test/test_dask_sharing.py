@@ -10,7 +10,7 @@ pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import sharing, spreading  # noqa: E402
+from joblib._dask import courier, sharing, spreading  # noqa: E402
 from joblib._dask.remote import Slot, fill  # noqa: E402
 from joblib._dask.sharing import Sharing  # noqa: E402
 
@@ -297,6 +297,7 @@ def test_batches_do_not_see_what_others_do_to_an_object(client):
 
 
 # ------------------------------------------------------------------- ways to go
+@pytest.mark.allow_leaks("threads of the cluster's worker")
 @pytest.mark.parametrize("obstacle", ["none answers", "elsewhere", "not wanted"])
 def test_where_no_worker_is_reached_the_scheduler_sends(client, monkeypatch, obstacle):
     workers, connect = list(client.nthreads()), client.rpc.connect
@@ -318,16 +319,25 @@ def test_where_no_worker_is_reached_the_scheduler_sends(client, monkeypatch, obs
     assert out == [2_000_000.0] * 4
 
 
+@pytest.mark.allow_leaks("threads of the cluster's worker")
 @pytest.mark.parametrize("nbytes", [9_000, 300_000, 2_000_000])
-def test_workers_near_by_get_what_they_need_from_the_client(client, nbytes):
+def test_workers_near_by_get_what_they_need_from_the_client(
+    client, monkeypatch, nbytes
+):
     """None has to wait for another one, which may be busy importing."""
+    # the first batches go out together, however slow this machine is
+    monkeypatch.setattr(courier, "FILLING", 10)
     value = bytes_of(nbytes)
     assert len(client.nthreads()) == 2
-    with parallel_config("dask"):
-        parallel = Parallel(batch_size=1, return_as="generator")
-        results = parallel(delayed(total)(value) for _ in range(8))
-        next(results)
-        held = client.who_has()
-        copies = [len(on) for key, on in held.items() if key.startswith("ndarray-")]
-        assert sum(results) == 7 * nbytes
+    client.amm.stop()  # which would drop copies that few tasks wait for
+    try:
+        with parallel_config("dask"):
+            parallel = Parallel(batch_size=1, return_as="generator")
+            results = parallel(delayed(total)(value) for _ in range(8))
+            next(results)
+            held = client.who_has()
+            assert sum(results) == 7 * nbytes
+    finally:
+        client.amm.start()
+    copies = [len(on) for key, on in held.items() if key.startswith("ndarray-")]
     assert copies == [2]
