@@ -2,9 +2,9 @@
 
 dask's own way leads through the scheduler, and from one worker to the next, since it
 can't know whether the client reaches workers. Those on the client's own machine it
-does; so they get their copies from it directly, all at the same time. Left to fetch
-one from another worker, they might wait for seconds: a worker that imports what its
-task is made of answers nobody meanwhile.
+does; so, unless they are threads of its process, they get their copies from it
+directly, all at the same time. Left to fetch one from another worker, they might wait
+for seconds: a worker that imports what its task is made of answers nobody meanwhile.
 """
 
 from __future__ import annotations
@@ -85,9 +85,11 @@ async def _send_directly(
 
 
 def _is_near(client: Any, address: str) -> bool:
-    """Tell whether a worker is on the client's machine, by its address."""
+    """Tell whether a worker is another process on the client's machine."""
     from distributed.comm.addressing import get_address_host
 
+    if address in _addresses_in_this_process():
+        return False  # it imports nothing anew, and reaches the others' data at once
     if address.startswith("inproc://"):
         return True
     try:
@@ -95,3 +97,10 @@ def _is_near(client: Any, address: str) -> bool:
         return host == get_address_host(client.scheduler_comm.comm.local_address)
     except Exception:  # an address of a kind that has no host
         return False
+
+
+def _addresses_in_this_process() -> set[str]:
+    from distributed import Worker
+
+    # one that starts or has failed has no address yet
+    return {worker.address for worker in list(Worker._instances) if worker._address}
