@@ -36,9 +36,13 @@ if TYPE_CHECKING:
         delayed,
         effective_n_jobs,
         explain_backend,
+        forward_context,
         parallel_backend,
         parallel_config,
         register_parallel_backend,
+        register_task_context,
+        task_seed,
+        unregister_task_context,
     )
 
 __version__ = "1.6.0+dist1"
@@ -57,6 +61,7 @@ __all__ = [
     "effective_n_jobs",
     "expires_after",
     "explain_backend",
+    "forward_context",
     "hash",
     "load",
     "parallel_backend",
@@ -64,7 +69,10 @@ __all__ = [
     "register_compressor",
     "register_parallel_backend",
     "register_store_backend",
+    "register_task_context",
     "shutdown",
+    "task_seed",
+    "unregister_task_context",
     "wrap_non_picklable_objects",
 ]
 
@@ -83,6 +91,7 @@ _HOME = {
     "effective_n_jobs": "parallel",
     "expires_after": "memory",
     "explain_backend": "parallel",
+    "forward_context": "parallel",
     "hash": "hashing",
     "load": "numpy_pickle",
     "parallel_backend": "parallel",
@@ -90,7 +99,10 @@ _HOME = {
     "register_compressor": "compressor",
     "register_parallel_backend": "parallel",
     "register_store_backend": "memory",
+    "register_task_context": "parallel",
     "shutdown": "_backends.ending",
+    "task_seed": "parallel",
+    "unregister_task_context": "parallel",
     "wrap_non_picklable_objects": "_cloudpickle_wrapper",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,16 @@ from ._engine.ask import (
     tell_override,
 )
 from ._engine.batch import BatchedCalls, delayed
-from ._engine.claims import claim, release
 from ._engine.config import parallel_backend, parallel_config
 from ._engine.context import DEFAULTS as default_parallel_config
 from ._engine.context import _backend, current, setting
+from ._engine.controls import NOT_GIVEN, controls_of
+from ._engine.forwarding import (
+    forward_context,
+    register_task_context,
+    unregister_task_context,
+)
+from ._engine.holding import BackendHolder
 from ._engine.job import TASK_DONE, TASK_ERROR, TASK_PENDING, Job
 from ._engine.launch import make_run
 from ._engine.options import (
@@ -35,10 +40,10 @@ from ._engine.options import (
 )
 from ._engine.registry import ANNOUNCED as EXTERNAL_BACKENDS
 from ._engine.registry import BACKENDS
-from ._engine.report import CallReport
 from ._engine.resolve import VALID_BACKEND_CONSTRAINTS, VALID_BACKEND_HINTS
-from ._engine.retrieval import collect, inline, stream, warn_early_exit
+from ._engine.retrieval import collect, inline, stream
 from ._engine.run import Run
+from ._engine.seeds import task_seed
 from ._engine.select import (
     MAYBE_AVAILABLE_BACKENDS,
     DefaultNames,
@@ -111,7 +116,7 @@ class BatchCompletionCallBack(Job):
     """
 
 
-class Parallel(CallReport):
+class Parallel(BackendHolder):
     """Run tasks at once, on threads, processes or a cluster; return their results.
 
     Called with an iterable of tasks made by `delayed`. Which backend runs them
@@ -158,6 +163,27 @@ class Parallel(CallReport):
     require : {"sharedmem", None}, optional
         "sharedmem" if the result is right only when the tasks change the
         caller's own objects. Holds whatever the user has set.
+    on_error : {"raise", "return"}, default="raise"
+        "raise" ends the call with the first error of a task. With "return" the
+        exception takes the place of the task's result, its traceback as text in its
+        ``__cause__``, and the others run on; so it does if a worker dies that ran the
+        task. Errors of the iterable, or of the backend as a whole, are raised.
+    task_timeout : float, optional
+        Seconds that each task may run, from its start on its worker; then its worker
+        process is replaced, and the task fails with a TimeoutError. On dask it is
+        given up. A ValueError with threads and ``n_jobs=1``, where nothing can stop a
+        function. (`timeout` is about how long the caller waits.)
+    retries : int, default=0
+        How often a task that has failed is tried again, by an exception of its own,
+        a `task_timeout` or the death of its worker.
+    retry_on : type or tuple of type, default=Exception
+        The exceptions that `retries` is for; others fail the task at once.
+    max_pending_results : int, optional
+        How many tasks a generator may have given out whose results have not been
+        taken: the iterable is not read further ahead, and no more results wait.
+        Workers may idle if it is less than `n_jobs`. Default: no bound.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Each task gets a child of it by its number; see `task_seed`. Default: none.
     **backend_kwargs
         Passed to the backend's ``configure``.
 
@@ -203,6 +229,12 @@ class Parallel(CallReport):
         mmap_mode: Any = default_parallel_config["mmap_mode"],
         prefer: Any = default_parallel_config["prefer"],
         require: Any = default_parallel_config["require"],
+        on_error: Any = NOT_GIVEN,
+        task_timeout: Any = NOT_GIVEN,
+        retries: Any = NOT_GIVEN,
+        retry_on: Any = NOT_GIVEN,
+        max_pending_results: Any = NOT_GIVEN,
+        seed: Any = NOT_GIVEN,
         **backend_kwargs: Any,
     ) -> None:
         super().__init__()
@@ -214,6 +246,18 @@ class Parallel(CallReport):
         self.return_as = checked_return_as(return_as)
         self.return_generator = return_as != "list"
         self.return_ordered = return_as != "generator_unordered"
+        self._controls = controls_of(
+            config,
+            return_as,
+            {
+                "on_error": on_error,
+                "task_timeout": task_timeout,
+                "retries": retries,
+                "retry_on": retry_on,
+                "max_pending_results": max_pending_results,
+                "seed": seed,
+            },
+        )
 
         chosen, extra = select_for_call(n_jobs, backend, prefer, require)
         tell_override(chosen, self.verbose)
@@ -239,70 +283,7 @@ class Parallel(CallReport):
             **extra,
         }
 
-        #: backends that handed the calls on; their task wrappers still hold
-        self._declined: list[Any] = []
-        self._managed_backend = False
         self._gate = threading.Lock()
-
-    # --------------------------------------------------------------- backend
-    def _initialize_backend(self) -> int:
-        """Have the backend made ready; return the effective number of jobs."""
-        self._backend = claim(self._backend, self)
-        try:
-            n_jobs: int = self._backend.configure(
-                n_jobs=self.n_jobs, parallel=self, **self._backend_kwargs
-            )
-        except FallbackToBackend as fallback:
-            release(self._backend, self)
-            self._declined.append(self._backend)
-            self._backend = fallback.backend
-            return self._initialize_backend()
-        except BaseException:
-            release(self._backend, self)
-            raise
-        if self.timeout is not None and not self._backend.supports_timeout:
-            warnings.warn(
-                f"The backend class {type(self._backend).__name__!r} does not support "
-                f"timeout. You have set 'timeout={self.timeout}' in Parallel but the "
-                "'timeout' parameter will not be used.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return n_jobs
-
-    def _give_back(self, backend: Any) -> None:
-        """Let go of the workers, and of the backend."""
-        try:
-            backend.terminate()
-        finally:
-            release(backend, self)
-            if getattr(backend, "parallel", None) is self:
-                backend.parallel = None  # no cycle: both go when this object goes
-
-    def _effective_n_jobs(self) -> int:
-        n_jobs: int = self._backend.effective_n_jobs(self.n_jobs)
-        return n_jobs
-
-    def __enter__(self) -> Parallel:
-        self._managed_backend = True
-        try:
-            self._initialize_backend()
-        except BaseException:
-            self._managed_backend = False
-            raise
-        return self
-
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        self._managed_backend = False
-        run = self._run
-        try:
-            if run is not None and not run.ended:
-                warn_early_exit(run)
-                run.end()
-        finally:
-            if run is not None:
-                run.wait_until_over()  # another thread may be about it
-            self._give_back(self._backend)
 
     # ---------------------------------------------------------------- a call
     def __call__(self, iterable: Iterable[Any]) -> Any:
@@ -402,9 +383,13 @@ __all__ = [
     "effective_n_jobs",
     "eval_expr",
     "explain_backend",
+    "forward_context",
     "get_active_backend",
     "parallel_backend",
     "parallel_config",
     "register_parallel_backend",
+    "register_task_context",
     "short_format_time",
+    "task_seed",
+    "unregister_task_context",
 ]

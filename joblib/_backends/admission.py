@@ -134,3 +134,15 @@ def refuse_while_starting() -> None:
             "module of the program. Protect the main module: put what is to run "
             "only in the program itself below `if __name__ == '__main__':`."
         )
+
+
+def workers_have_main(start_method: str) -> bool:
+    """Whether workers have the main module of this process as their own.
+
+    Forked ones do; others import it anew, which takes a file or a module name.
+    """
+    if start_method == "fork":
+        return True
+    main = sys.modules.get("__main__")
+    named = getattr(getattr(main, "__spec__", None), "name", None)
+    return named is not None or getattr(main, "__file__", None) is not None

@@ -95,6 +95,9 @@ class ParallelBackendBase(metaclass=ABCMeta):
     #: returns or raises to the callback, and no more: the engine may then let them
     #: take tasks from the caller's iterable by themselves
     lets_workers_draw: ClassVar[bool] = False
+    #: a task that takes longer than `task_timeout` is stopped, or at least given up,
+    #: and `retrieve_result_callback` raises `TaskTimedOut` for it
+    supports_task_timeout: ClassVar[bool] = False
     #: a call whose effective n_jobs is 1 runs in the calling thread; False for
     #: a backend whose one worker is elsewhere and is what the user asked for
     runs_single_job_inline: ClassVar[bool] = True
@@ -275,6 +278,29 @@ class ParallelBackendBase(metaclass=ABCMeta):
         # Backends that run batches in a wrapper of ours, which returns what the
         # batch raised, count on somebody to raise it.
         return unwrap(got)
+
+    def ends_call(self, out: Any) -> bool:
+        """Tell whether what went wrong concerns the whole call, and not one batch.
+
+        On K, given what the backend passed to the callback; then the call ends with
+        the error, whatever its ``on_error`` and ``retries`` are. Left out: False.
+        """
+        return False
+
+    def may_be_innocent(self, error: BaseException) -> bool:
+        """Tell whether a task may have failed by no fault of its own.
+
+        On K; then, with ``on_error="return"``, it is run once more with no other
+        beside it. Left out: False.
+        """
+        return False
+
+    def retries_by_itself(self, retry_on: tuple[type[BaseException], ...]) -> bool:
+        """Tell whether the backend sees to ``retries``; else the engine does.
+
+        On C, once per call. Left out: False.
+        """
+        return False
 
     def compute_batch_size(self) -> int:
         """Return how many tasks the next batch should hold.

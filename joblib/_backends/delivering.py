@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._captured import CapturedError, capture_call
@@ -87,10 +87,20 @@ class Arrived:
         )
 
 
-def deliver(parcel: Arrived) -> bytes:
-    """Run a parcel's batch on the worker; return the pickled results or error."""
+def deliver(parcel: Arrived, begin: Callable[[], None] | None = None) -> bytes:
+    """Run a parcel's batch on the worker; return the pickled results or error.
+
+    `begin` is called when the batch has been opened, before it runs.
+    """
     name = parcel.name
-    out = capture_call(lambda: parcel.open()())
+
+    def work() -> Any:
+        batch = parcel.open()
+        if begin is not None:
+            begin()
+        return batch()
+
+    out = capture_call(work)
     show_rest()
     try:
         return dumps(flatten_results(out), parcel.reducers(), parcel.main_by_reference)

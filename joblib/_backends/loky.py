@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import headstart
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
+from .isolating import hand_on_if_isolated
 
 if TYPE_CHECKING:
     from ..parallel import Parallel
@@ -58,6 +59,8 @@ class LokyBackend(AutoBatchingMixin, ParallelBackendBase):
         **kwargs: Any,
     ) -> int:
         """Get hold of the workers, those of the last call if they fit."""
+        if type(self) is LokyBackend:  # another's may have processes of its own
+            hand_on_if_isolated(self, parallel, "loky")
         managed = getattr(parallel, "_managed_backend", False)
         if n_jobs and n_jobs != 1 and not self.nesting_level and not managed:
             # Before all else, imports included. Of how many there are cores for loky

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import native
-from .admission import count_workers, refuse_while_starting
+from .admission import count_workers, refuse_while_starting, workers_have_main
 from .autobatch import AutoBatchingMixin
 from .base import FallbackToBackend, ParallelBackendBase
 from .delivery import Delivery
 from .ending import remember
+from .isolating import hand_on_if_isolated
 from .orphans import Start
 from .pooled import PoolManagerMixin
 
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from .arrays import CallArrays
     from .guard import PoolGuard
     from .transport import Transport
-
-
-def workers_have_main(start_method: str) -> bool:
-    """Whether workers have the main module of this process as their own.
-
-    Forked ones do; others import it anew, which takes a file or a module name.
-    """
-    if start_method == "fork":
-        return True
-    main = sys.modules.get("__main__")
-    named = getattr(getattr(main, "__spec__", None), "name", None)
-    return named is not None or getattr(main, "__file__", None) is not None
 
 
 #: those of `configure`'s options that are the pool's
@@ -79,6 +67,8 @@ class MultiprocessingBackend(PoolManagerMixin, AutoBatchingMixin, ParallelBacken
         **kwargs: Any,
     ) -> int:
         """Start the workers."""
+        if type(self) is MultiprocessingBackend:  # others have pools of their own
+            hand_on_if_isolated(self, parallel, "multiprocessing")
         if n_jobs != 1:
             refuse_while_starting()
         workers = self.effective_n_jobs(n_jobs)

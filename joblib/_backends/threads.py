@@ -14,8 +14,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from .._engine.context import share_of_cores
+from .._engine.forwarding import context_of_caller
 from . import native
-from .base import FallbackToBackend, ParallelBackendBase
+from .base import FallbackToBackend, ParallelBackendBase, TaskWrapper
 from .thread_cache import CachedThread, give_back, start
 
 _Item = tuple[Callable[[], Any], Callable[[Any], Any]]
@@ -223,6 +224,10 @@ class ThreadingBackend(ParallelBackendBase):
 
     def _new_team(self) -> Team:
         return Team(self._n_jobs, self._limit, self.nesting_level or 0)
+
+    def wrap_task(self) -> TaskWrapper | None:
+        """Return what has each task find the context variables of its caller."""
+        return context_of_caller()
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None

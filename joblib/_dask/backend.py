@@ -12,6 +12,7 @@ from typing import Any
 from .._backends.base import FallbackToBackend, ParallelBackendBase
 from .._backends.outgoing import check_tasks
 from .._backends.sequential import SequentialBackend
+from .._engine.controls import RETRY_ON
 from .clients import (
     check_submit_options,
     count_cores,
@@ -24,10 +25,12 @@ from .clients import (
 from .collecting import Lost
 from .counting import jobs_on
 from .courier import Courier
+from .losses import is_killed
 from .packing import Packed
 from .sharing import Sharing, check_scatter, scatter_all
 from .sizing import WorkerTimedBatches
 from .slots import SlotReleased
+from .timing import options_for
 
 ABORTED = "The call that it was part of was aborted."
 
@@ -71,6 +74,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
     supports_retrieve_callback = True
     supports_return_generator = True
     supports_timeout = True
+    supports_task_timeout = True
     runs_single_job_inline = False
     # There and back takes some hundredths of a second. Batches that are back within
     # a quarter of one are a moment's work, however many of them there are.
@@ -262,6 +266,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         if workers is not None:
             workers = [workers] if isinstance(workers, str) else list(workers)
             options["workers"] = workers
+        options.update(options_for(getattr(parallel, "_controls", None)))
         in_process = shares_process(client)
         n_jobs = None if parallel is None else self._asked.get(parallel)
         courier = Courier(
@@ -282,6 +287,18 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
                 self._couriers.pop(call, None)
             courier.abort(RuntimeError(ABORTED))
         return courier
+
+    def ends_call(self, out: Any) -> bool:
+        """Tell whether a batch was called off, and did not fail by itself."""
+        return type(out) is Lost and out.cancelled
+
+    def may_be_innocent(self, error: BaseException) -> bool:
+        """Tell whether a task's workers were killed, be it by another task on them."""
+        return is_killed(error)
+
+    def retries_by_itself(self, retry_on: tuple[type[BaseException], ...]) -> bool:
+        """Tell whether dask is to try again: it does so whatever a task raises."""
+        return retry_on == RETRY_ON
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return the results of a batch, or raise what happened to it."""

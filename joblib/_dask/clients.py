@@ -193,6 +193,11 @@ def count_cores(client: Any, workers: Any = None, told: int = 0) -> int:
             return told
     else:
         threads = _threads_of(client)
+    return cores_of(threads, workers)
+
+
+def cores_of(threads: dict[str, int], workers: Any = None) -> int:
+    """Return how many threads workers have together, given those of each; see above."""
     if workers is not None:
         named: Iterable[str] = [workers] if isinstance(workers, str) else workers
         known = [threads[name] for name in named if name in threads]

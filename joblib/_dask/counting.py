@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .clients import count_cores, is_known_well, note_workers
+from .clients import cores_of, is_known_well, note_workers
 
 #: seconds between two counts
 INTERVAL = 0.5
@@ -88,11 +88,11 @@ class CoreCount:
 
     async def _count(self) -> None:
         try:
-            threads = await self._client.scheduler.ncores(workers=None)
+            threads = dict(await self._client.scheduler.ncores(workers=None))
         except Exception:  # whoever waits for results hears of it
             return
-        note_workers(self._client, dict(threads))
-        cores = count_cores(self._client, self._workers)
+        note_workers(self._client, threads)
+        cores = cores_of(threads, self._workers)
         if cores and cores != self.cores:
             self.cores = cores
             self._changed()

@@ -36,3 +36,10 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
     )
     explained.__cause__ = error
     return explained
+
+
+def is_killed(error: BaseException) -> bool:
+    """Tell whether dask has given a task up whose workers died, one after the other."""
+    from distributed import KilledWorker
+
+    return isinstance(error, KilledWorker)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._engine.batch import name_of
+from .._engine.seeds import SeededTask
 
 
 def short_name(func: Any) -> str:
@@ -36,9 +37,12 @@ class Batch:
     """
 
     def __init__(self, tasks: Sequence[tuple[Callable[..., Any], Any, Any]]) -> None:
-        first = tasks[0][0] if tasks else None
+        functions = [
+            func.func if type(func) is SeededTask else func for func, _, _ in tasks
+        ]
+        first = functions[0] if tasks else None
         self._count = len(tasks)
-        self._mixed = any(task[0] is not first for task in tasks)
+        self._mixed = any(function is not first for function in functions)
         self._funcname = short_name(first) if tasks else "nothing"
 
     def __repr__(self) -> str:

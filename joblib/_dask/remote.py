@@ -8,6 +8,7 @@ from typing import Any
 
 from .._captured import CapturedError, capture_call
 from .packing import CannotPickle, Packed, explain_result
+from .timing import run_timed
 
 
 class Slot:
@@ -68,7 +69,9 @@ def in_same_process() -> bool:
         return False
 
 
-def run_batch(packed: Packed, values: Sequence[Any] = ()) -> tuple[float, Any]:
+def run_batch(
+    packed: Packed, values: Sequence[Any] = (), time_limit: float | None = None
+) -> tuple[float, Any]:
     """Run a batch on this worker.
 
     Parameters
@@ -77,6 +80,8 @@ def run_batch(packed: Packed, values: Sequence[Any] = ()) -> tuple[float, Any]:
         The `BatchedCalls`, with slots in place of shared arguments.
     values : sequence, optional
         The shared arguments, brought here by dask.
+    time_limit : float, optional
+        Seconds that it may take to run, once it is unpacked.
 
     Returns
     -------
@@ -91,7 +96,7 @@ def run_batch(packed: Packed, values: Sequence[Any] = ()) -> tuple[float, Any]:
         batch = packed.load()
         if values:
             batch = batch.with_items(fill(batch.items, values))
-        results = batch()
+        results = batch() if time_limit is None else run_timed(batch, time_limit)
         if in_same_process():
             return results
         try:

@@ -9,7 +9,9 @@ in it again (rejoins) when the wait is over. Both concern the calling thread onl
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 _HERE = threading.local()
 
@@ -24,7 +26,7 @@ class _Waits:
         self.seceded = False
 
 
-def _secede() -> bool:
+def _secede_here() -> bool:
     """Leave the worker's pool; False if this thread has no place in one."""
     from distributed import secede
 
@@ -38,7 +40,7 @@ def _secede() -> bool:
     return True
 
 
-def _rejoin() -> None:
+def _rejoin_here() -> None:
     from distributed.threadpoolexecutor import rejoin
 
     try:
@@ -47,6 +49,31 @@ def _rejoin() -> None:
         # The pool takes no more work: the worker is closing, there is no place
         # to wait for, and the task must be able to end.
         pass
+
+
+def act_by(ask: Callable[[Callable[[], Any]], Any] | None) -> None:
+    """Have another thread leave and come back in the name of the calling one.
+
+    Parameters
+    ----------
+    ask : callable or None
+        ``ask(action)`` has the other thread call `action` and returns what that
+        returns, or False if there is no such thread any more.
+    """
+    _HERE.ask = ask
+
+
+def _secede() -> bool:
+    ask = getattr(_HERE, "ask", None)
+    return bool(_secede_here() if ask is None else ask(_secede_here))
+
+
+def _rejoin() -> None:
+    ask = getattr(_HERE, "ask", None)
+    if ask is None:
+        _rejoin_here()
+    else:
+        ask(_rejoin_here)
 
 
 class SlotReleased:

@@ -165,9 +165,10 @@ class Plan:
         ``(backend, n_jobs)`` for calls made inside the tasks; older backends
         give the backend alone.
     user_wrappers : tuple of callable
-        The user's task wrappers, which hold for nested calls as well.
-    own_wrappers : iterable of callable or None
-        The backend's, inside of them; None stands for none.
+        The user's task wrappers, for calls made inside the tasks.
+    wrappers : iterable of callable or None
+        What runs around the tasks of this call: the user's, and inside of them the
+        backend's; None stands for none.
     shared_by : int, default=1
         How many tasks, of this call and of those around it, share the machine.
     """
@@ -185,13 +186,13 @@ class Plan:
         self,
         nested: Any,
         user_wrappers: tuple[Any, ...] = (),
-        own_wrappers: Iterable[Any] = (),
+        wrappers: Iterable[Any] = (),
         shared_by: int = 1,
     ) -> None:
         pair = nested if isinstance(nested, tuple) else (nested, None)
         self.backend, self.n_jobs = pair
         self.user_wrappers = user_wrappers
-        self.wrappers = (*user_wrappers, *(w for w in own_wrappers if w is not None))
+        self.wrappers = tuple(w for w in wrappers if w is not None)
         self.shared_by = shared_by
         self.config = self.over(DEFAULTS)
 
@@ -205,9 +206,8 @@ class Plan:
         return changed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        own = self.wrappers[len(self.user_wrappers) :]
         pair = (self.backend, self.n_jobs)
-        return Plan, (pair, self.user_wrappers, own, self.shared_by)
+        return Plan, (pair, self.user_wrappers, self.wrappers, self.shared_by)
 
 
 class BatchedCalls:

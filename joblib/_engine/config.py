@@ -6,10 +6,9 @@ from types import TracebackType
 from typing import Any
 
 from .._utils import _Sentinel
-from .context import DEFAULTS, WRAPPERS, _backend, current, level_of
+from .context import CONTROLS, DEFAULTS, WRAPPERS, _backend, current, level_of
+from .controls import NOT_GIVEN, checked
 from .select import named_backend
-
-_NOT_GIVEN = _Sentinel(None)
 
 
 class parallel_config:  # noqa: N801 - used as a function everywhere
@@ -49,15 +48,26 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
         this one; None takes them away. Must be picklable where tasks are.
     inner_max_num_threads : int, optional
         Upper bound for the threads of native libraries in each worker.
+    on_error : {"raise", "return"}, default="raise"
+    task_timeout : float, optional
+        Seconds.
+    retries : int, default=0
+    retry_on : type or tuple of type, default=Exception
+    max_pending_results : int, optional
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        As in `Parallel`, for the calls made in this block; not for those that their
+        tasks make, but for `seed`. `max_pending_results` holds for generators only.
+        With `seed`, each call gets seeds of its own, in the order of the calls.
     **backend_params
         Passed to the backend's constructor when `backend` is a name.
 
     Raises
     ------
     ValueError
-        For an unknown backend, or backend parameters without its name.
+        For an unknown backend, backend parameters without its name, or a value that
+        is not allowed.
     TypeError
-        If `wrap_task` is not callable.
+        If `wrap_task` is not callable, or a value of another kind is asked for.
 
     Examples
     --------
@@ -78,11 +88,26 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
         mmap_mode: Any = DEFAULTS["mmap_mode"],
         prefer: Any = DEFAULTS["prefer"],
         require: Any = DEFAULTS["require"],
-        wrap_task: Any = _NOT_GIVEN,
+        wrap_task: Any = NOT_GIVEN,
         inner_max_num_threads: int | None = None,
+        on_error: Any = NOT_GIVEN,
+        task_timeout: Any = NOT_GIVEN,
+        retries: Any = NOT_GIVEN,
+        retry_on: Any = NOT_GIVEN,
+        max_pending_results: Any = NOT_GIVEN,
+        seed: Any = NOT_GIVEN,
         **backend_params: Any,
     ) -> None:
         self.old_parallel_config = current()
+        controls = {
+            "on_error": on_error,
+            "task_timeout": task_timeout,
+            "retries": retries,
+            "retry_on": retry_on,
+            "max_pending_results": max_pending_results,
+            "seed": seed,
+        }
+        asked = checked(controls, in_context=True)
         backend = self._check_backend(backend, inner_max_num_threads, **backend_params)
         given = {
             "backend": backend,
@@ -94,8 +119,10 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
             "prefer": prefer,
             "require": require,
         }
-        if wrap_task is not _NOT_GIVEN:
+        if wrap_task is not NOT_GIVEN:
             given[WRAPPERS] = self._wrappers(wrap_task)
+        if asked:
+            given[CONTROLS] = {**self.old_parallel_config.get(CONTROLS, {}), **asked}
         self.parallel_config = {
             **self.old_parallel_config,
             **{k: v for k, v in given.items() if not isinstance(v, _Sentinel)},

@@ -28,6 +28,10 @@ DEFAULTS: dict[str, Any] = {
 WRAPPERS = "wrap_task"
 #: how many tasks of the calls around this one run on this machine at a time
 SHARED_BY = "shared_by"
+#: what is asked of the calls made here: errors kept, retries and so on
+CONTROLS = "controls"
+#: where the running task stands in the tree of random seeds
+TASK_SEED = "task_seed"
 
 #: ``.config`` is the innermost context's dict; absent or None where there is none
 _backend = threading.local()

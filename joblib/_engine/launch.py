@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .batch import Plan
 from .context import SHARED_BY, WRAPPERS, current
+from .controls import Controls, check_controls
 from .credit import Credit
+from .forwarding import wrappers_for_call
 from .report import CallReport
 from .run import Run
 from .source import Source, initial_tasks
@@ -41,15 +44,33 @@ def make_run(
     backend = parallel._backend
     runs_inline = n_jobs == 1 and backend.runs_single_job_inline
     fixed = None if parallel.batch_size == "auto" else int(parallel.batch_size)
+    controls: Controls | None = parallel._controls
+    if controls is not None:
+        check_controls(controls, backend, runs_inline)
+        if controls.one_by_one:
+            fixed = 1
     config = current()
     shared_by = config.get(SHARED_BY, 1)
     if backend.shares_machine:
         shared_by *= n_jobs
+    user_wrappers = config.get(WRAPPERS, ())
+    wrappers = [
+        *wrappers_for_call(user_wrappers),
+        *(b.wrap_task() for b in (*parallel._declined, backend)),
+    ]
+    if controls is not None:
+        from .controlled import ControlledRun, WindowedSource, prepared
+
+        seed = None if controls.seed is None else controls.seed.of_next_call()
+        inner = tuple(w for w in wrappers if w is not None) if runs_inline else None
+        iterator = prepared(iterator, controls, seed, inner)
+        if runs_inline:
+            wrappers = []  # they run around each try
     plan = Plan(
         # Tasks that run in the caller leave its context as it is.
         None if runs_inline else backend.get_nested_backend(),
-        config.get(WRAPPERS, ()),
-        [b.wrap_task() for b in (*parallel._declined, backend)],
+        user_wrappers,
+        wrappers,
         shared_by,
     )
     is_default = parallel.pre_dispatch == DEFAULT_PRE_DISPATCH
@@ -64,10 +85,18 @@ def make_run(
     kind = type(parallel)
     watched = kind.dispatch_one_batch is not CallReport.dispatch_one_batch
     silent = not parallel.verbose and kind.print_progress is CallReport.print_progress
-    run = Run(
+    window = None if controls is None else controls.max_pending_results
+    given = (iterator, n_jobs, limit, fixed is None and not window)
+    source = (
+        WindowedSource(*given, parallel.pre_dispatch, window=window)
+        if window
+        else Source(*given, parallel.pre_dispatch)
+    )
+    make: Any = Run if controls is None else partial(ControlledRun, controls=controls)
+    run = make(
         parallel,
         backend,
-        Source(iterator, n_jobs, limit, fixed is None, parallel.pre_dispatch),
+        source,
         make_job,
         batch_size=fixed,
         plan=plan,
@@ -75,7 +104,9 @@ def make_run(
         timeout=parallel.timeout if backend.supports_timeout else None,
         managed=parallel._managed_backend,
         credit=Credit(
-            backend.look_ahead if is_default else 0, backend.look_ahead_within, n_jobs
+            backend.look_ahead if is_default and not window else 0,
+            backend.look_ahead_within,
+            n_jobs,
         ),
         dispatch=parallel.dispatch_one_batch if watched else None,
         progress=None if silent else parallel.print_progress,

@@ -27,6 +27,7 @@ class CallReport(Logger):
 
     n_jobs: int
     verbose: int
+    return_generator: bool
     n_tasks: int | None = None
     _run: Run | None = None
     _start_time: float = 0.0

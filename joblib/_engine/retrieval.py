@@ -22,18 +22,32 @@ _LONGEST_WAIT = 0.5
 _TIME_TO_LOOK = 0.05
 
 
+def _timeout_class() -> Any:
+    from multiprocessing import TimeoutError as ProcessTimeout
+
+    class TaskTimeoutError(ProcessTimeout, TimeoutError):
+        """A task took longer than `task_timeout`, or kept the caller for `timeout`."""
+
+    TaskTimeoutError.__qualname__ = "TaskTimeoutError"  # where pickle looks for it
+    return TaskTimeoutError
+
+
+def __getattr__(name: str) -> Any:
+    # made when it is needed: it takes an import that few calls have any use for
+    if name != "TaskTimeoutError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, _timeout_class())
+
+
 def timeout_error(message: str) -> Exception:
     """Return an error that is both of the types people catch.
 
     Older releases raise multiprocessing's TimeoutError, which is not the
     builtin one.
     """
-    from multiprocessing import TimeoutError as ProcessTimeout
-
-    class TaskTimeoutError(ProcessTimeout, TimeoutError):
-        """A task kept the caller waiting for longer than `timeout`."""
-
-    return TaskTimeoutError(message)
+    kind = globals().get("TaskTimeoutError") or __getattr__("TaskTimeoutError")
+    error: Exception = kind(message)
+    return error
 
 
 class _Ending:
@@ -241,7 +255,7 @@ def stream(run: Run) -> Iterator[Any]:
         run.start(stays=False)
         yield None
         with run.backend.retrieval_context():
-            yield from _results(run)
+            yield from run.taking(_results(run))
     parallel.print_progress()
 
 
@@ -266,6 +280,8 @@ def inline(run: Run, size: int) -> Iterator[Any]:
         for batch in batches:
             run.n_dispatched_batches += 1
             for task in (batch,) if size == 1 else batch:
+                if not run.active:  # called off, by another thread or a task
+                    _check(run)
                 run.n_dispatched_tasks += 1
                 begun[:] = (task,)
                 if wrappers:

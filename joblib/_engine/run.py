@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class Run:
 
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
-        "_credit _learn _make_job _n_paid _override _size active awaited "
+        "_credit _learn _make_job _n_paid _override _retrieve _size active awaited "
         "backend by_callback caller condition draining draws ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
@@ -93,6 +93,7 @@ class Run:
         self.ordered = ordered
         self.timeout = timeout
         self.by_callback: bool = backend.supports_retrieve_callback
+        self._retrieve = backend.retrieve_result_callback
         self.caller = threading.get_ident()
         self.state = State.CREATED
         # The two questions that are asked for every batch, answered by `_move`:
@@ -172,7 +173,7 @@ class Run:
     def end(self, apart: bool = False) -> None:
         """Stop what is left of the call and give the workers back; once.
 
-        With `apart` on another thread: one of the backend's would wait for itself.
+        `apart` on a thread of its own: one of the backend's would wait for itself.
         """
         with self.lock:
             if self.ended:
@@ -210,8 +211,7 @@ class Run:
     def wait_until_over(self) -> None:
         """Wait for `end`, which another thread may be about."""
         with self.lock:
-            while not self.over:
-                self.condition.wait()
+            self.condition.wait_for(lambda: self.over)
 
     def wake(self) -> None:
         """Have the caller look again."""
@@ -229,9 +229,8 @@ class Run:
     def start(self, stays: bool) -> None:
         """Give out the initial batches. On the caller's thread.
 
-        With `stays` the caller waits for all results now, and may as well read
-        on in its iterable for batches that are done already. Otherwise it must
-        get away: the iterable may wait for what it does with the results.
+        With `stays` the caller waits now, and may read on in its iterable for batches
+        that are done. Else that may wait for what it does with the results.
         """
         with self.lock:
             if not self._move(State.DISPATCHING):
@@ -251,16 +250,14 @@ class Run:
             ).start()
 
     def _dispatch(self) -> bool:
-        if self._override is None:
-            return self.dispatch_one()
-        return self._override(self.source)
+        override = self._override
+        return self.dispatch_one() if override is None else override(self.source)
 
     def dispatch_one(self) -> bool:
         """Form the next batch and submit it; False when there is none."""
         lock = self.source.lock
         draining = self.draining
-        # Whoever holds the lock while draining looks for debts once more after
-        # letting go of it, so that nobody has to wait here.
+        # Whoever holds it while draining looks for debts after letting go of it.
         if not lock.acquire(not draining):
             return False
         try:
@@ -291,13 +288,7 @@ class Run:
             raise
         finally:
             lock.release()
-        batch: BatchedCalls
-        if self.draws:
-            job.opened = True
-            batch = OpenBatch(items, self.plan, self, job)
-        else:
-            batch = BatchedCalls(items, self.plan)
-        handle = self.backend.submit(batch, job)
+        handle = self.backend.submit(self._form(items, job), job)
         if self.by_callback:
             # A completion before this point, on this thread or on another, has
             # left its debt for us to look at.
@@ -305,6 +296,17 @@ class Run:
         else:
             job.register_job(handle)
         return True
+
+    def _form(self, items: list[Any], job: Any) -> BatchedCalls:
+        """Return the batch that a backend is given."""
+        if self.draws:
+            job.opened = True
+            return OpenBatch(items, self.plan, self, job)
+        return BatchedCalls(items, self.plan)
+
+    def taking(self, results: Iterator[Any]) -> Iterator[Any]:
+        """Yield results to the consumer of a generator."""
+        return results
 
     def draw(self) -> tuple[Any, int] | None:
         """Give a worker that has time its next task, and the task's number.
@@ -331,7 +333,7 @@ class Run:
         return items[0], number
 
     def _note_end(self) -> None:
-        """Learn that the source is empty, if it is; the lock is held."""
+        """Learn that the source is empty, if so; the lock is held."""
         if self.source.finished:
             self.exhausted = True
             if self.drained():
@@ -367,8 +369,7 @@ class Run:
             self.ready[number] = result
         else:
             self.finished.append(result)
-        # Without the lock: the caller says what it waits for first, and looks at
-        # the results after that.
+        # Without the lock: the caller says first what it waits for, and then looks.
         awaited = self.awaited
         if awaited is not None and (awaited is ANY or awaited == number):
             self.wake()
@@ -381,7 +382,7 @@ class Run:
             results: Any = ()
             if self.by_callback:
                 try:
-                    results = self.backend.retrieve_result_callback(out)
+                    results = self._retrieve(out)
                 except BaseException as error:  # the task's; handed to the caller
                     job.status = TASK_ERROR
                     self.fail(error)
