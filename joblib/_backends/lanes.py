@@ -222,8 +222,13 @@ class Crew:
         error: BaseException | None = None
         try:
             message = pickle.dumps(delivery.parcel, pickle.HIGHEST_PROTOCOL)
-            worker = self._worker_for(message, worker)
-            payload = worker.hear()
+            if worker is not None:
+                payload = self._ask(worker, message)
+            if payload is None:
+                worker = self._new_worker()
+                with suppress(WorkerLost):  # noticed when it says nothing
+                    worker.tell(message)
+                payload = worker.hear()
             if payload == BEGUN:
                 payload = worker.hear(self._time_limit)
         except (TaskTimedOut, WorkerLost) as reason:
@@ -235,17 +240,22 @@ class Crew:
         delivery.settle(payload, self._failure or error)
         return worker
 
-    def _worker_for(self, message: bytes, worker: Worker | None) -> Worker:
-        """Return a worker that has got the message: this one, if it is alive."""
-        if worker is not None:
-            try:
-                if worker.process.exitcode is None:
-                    worker.tell(message)
-                    return worker
-            except WorkerLost:
-                pass  # it died while it had nothing to do: no task is to blame
-            self._forget(worker)
-            worker.end()
+    def _ask(self, worker: Worker, message: bytes) -> bytes | None:
+        """Return what a worker says first that has had tasks before.
+
+        None if it has died meanwhile: it is ended, and no task is to blame.
+        """
+        try:
+            if worker.process.exitcode is None:
+                worker.tell(message)
+                return worker.hear()
+        except WorkerLost:
+            pass
+        self._forget(worker)
+        worker.end()
+        return None
+
+    def _new_worker(self) -> Worker:
         worker = self._hire()
         with self._lock:
             self._workers.add(worker)
@@ -253,8 +263,6 @@ class Crew:
             self._forget(worker)
             worker.end()
             raise self._failure
-        with suppress(WorkerLost):  # it will be noticed when it says nothing
-            worker.tell(message)
         return worker
 
     def _end_of(
