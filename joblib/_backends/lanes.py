@@ -230,6 +230,7 @@ class Crew:
                     worker.tell(message)
                 payload = worker.hear()
             if payload == BEGUN:
+                assert worker is not None
                 payload = worker.hear(self._time_limit)
         except (TaskTimedOut, WorkerLost) as reason:
             assert worker is not None
@@ -278,11 +279,12 @@ class Crew:
         worker.end()
         from loky.process_executor import TerminatedWorkerError
 
-        return TerminatedWorkerError(
+        error: BaseException = TerminatedWorkerError(
             f"The worker process that ran a call of {delivery.parcel.name!r} (pid "
             f"{worker.process.pid}) was {describe_exit(code)}. No other task was lost. "
             "If the worker wrote to the standard error stream, the cause is told there."
         )
+        return error
 
     def _forget(self, worker: Worker) -> None:
         with self._lock:

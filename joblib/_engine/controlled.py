@@ -104,6 +104,7 @@ def in_place(error: BaseException) -> BaseException:
     """
     if not isinstance(error.__cause__, RemoteTraceback):
         error = CapturedError(error).raised()
+    error.__context__ = None
     return error.with_traceback(None)
 
 

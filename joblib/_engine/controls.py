@@ -58,7 +58,7 @@ def _task_timeout(value: Any) -> float | None:
             "task_timeout must be a number of seconds or None, got "
             f"{value!r} of type {type(value).__name__}."
         )
-    if not 0 < value < math.inf:
+    if not 0 < float(value) < math.inf:
         raise ValueError(
             f"task_timeout must be a positive, finite number of seconds, got: {value!r}."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import math
 import os
 import pickle
@@ -10,11 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
 np = pytest.importorskip("numpy")
 
+import joblib  # noqa: E402
 from joblib import Parallel, delayed, parallel_config, task_seed  # noqa: E402
 from joblib.test import control_tasks as tasks  # noqa: E402
 from joblib.test.backends import ApplyAsyncBackend, InlineBackend  # noqa: E402
@@ -266,6 +269,48 @@ def test_nothing_stays_when_the_caller_is_ended(processes, signum, tmp_path):
             break
         gone.wait(0.1)
     assert [pid for pid in workers if psutil.pid_exists(pid)] == []
+
+
+def test_shutdown_ends_these_workers_as_well(processes):
+    begun = threading.Event()
+
+    def rows():
+        yield from (delayed(tasks.stay_for)([i], i) for i in range(2))
+        begun.set()
+        yield delayed(abs)(1)
+
+    def shut_down():
+        begun.wait(30)
+        joblib.shutdown()
+
+    thread = threading.Thread(target=shut_down)
+    thread.start()
+    with pytest.raises(RuntimeError, match="shut down before this task ended"):
+        Parallel(2, backend=processes, retries=1, retry_on=OSError)(rows())
+    thread.join()
+
+
+class Held:
+    pass
+
+
+def test_errors_that_are_kept_keep_nothing_alive():
+    held = []
+
+    def fail():
+        mine = Held()
+        held.append(weakref.ref(mine))
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise LookupError("second")  # noqa: B904 - its context is the point
+
+    parallel = Parallel(2, prefer="threads", on_error="return")
+    out = parallel([delayed(fail)()])
+    gc.collect()
+    assert [type(one) for one in out] == [LookupError]
+    assert "KeyError: 'first'" in str(out[0].__cause__)
+    assert [reference() for reference in held] == [None]
 
 
 # --------------------------------------------------------------- task_timeout
