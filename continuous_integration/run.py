@@ -15,6 +15,9 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +92,7 @@ class Runner:
         env: dict[str, str] | None = None,
         report: Path | None = None,
         may_skip: bool = True,
+        output: Path | None = None,
     ) -> bool:
         """Run one command; it fails on a non-zero exit and when time is up.
 
@@ -101,14 +105,23 @@ class Runner:
             count at least one test, or else the step fails.
         may_skip : bool
             Whether tests may be skipped; else a skipped one fails the step.
+        output : Path, optional
+            Where to keep what the command prints until it has ended: for one that
+            runs beside others.
         """
-        print(f"\n== {title} " + "=" * max(0, 70 - len(title)), flush=True)
+        headline = f"\n== {title} " + "=" * max(0, 70 - len(title))
+        if output is None:
+            print(headline, flush=True)
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.unlink(missing_ok=True)
         start = time.monotonic()
-        code = execute([str(a) for a in argv], timeout, cwd, child_environment(env))
+        words = [str(a) for a in argv]
+        code = execute(words, timeout, cwd, child_environment(env), output)
         seconds = time.monotonic() - start
+        if output is not None:
+            told = output.read_text(errors="replace")
+            print(f"{headline}\n{told}", flush=True)
         passed = code == 0
         note = "" if passed else f"exit code {code}"
         if code is None:
@@ -161,12 +174,23 @@ def child_environment(extra: dict[str, str] | None) -> dict[str, str]:
 
 
 def execute(
-    argv: list[str], timeout: float, cwd: Path, env: dict[str, str]
+    argv: list[str],
+    timeout: float,
+    cwd: Path,
+    env: dict[str, str],
+    output: Path | None = None,
 ) -> int | None:
     """Run a command in a process group of its own; None if time was up."""
-    process = subprocess.Popen(
-        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    with output.open("wb") if output else nullcontext() as out:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=None if out is None else subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         return process.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -236,15 +260,19 @@ def step_lint(runner: Runner, python: Path) -> None:
     runner.run("layers", [python, "-m", "pytest", *layers], 120, report=report)
 
 
-def step_unit(runner: Runner, python: Path, slow: bool = True) -> None:
+def step_unit(
+    runner: Runner, python: Path, slow: bool = True, beside_others: bool = False
+) -> None:
     title = f"unit tests, Python {tag(python)}"
     report = REPORTS / f"unit-{tag(python)}.xml"
+    output = REPORTS / f"unit-{tag(python)}.txt" if beside_others else None
     texts = [ROOT / "README.rst", *sorted((ROOT / "doc").glob("*.rst"))]
     argv = [python, "-m", "pytest", "-q", "joblib", "continuous_integration", *texts]
     argv += ["--doctest-modules", "--doctest-glob=*.rst"]
     if not slow:
         argv += ["-m", "not soak and not slow and not upstream"]
-    runner.run(title, [*argv, f"--junitxml={report}"], UNIT_TIMEOUT, report=report)
+    argv.append(f"--junitxml={report}")
+    runner.run(title, argv, UNIT_TIMEOUT, report=report, output=output)
 
 
 def step_soak(runner: Runner, python: Path, seconds: int = 0) -> None:
@@ -354,8 +382,11 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_sklearn(runner, python, SKLEARN_QUICK)
     step_demo(runner, python)
     step_install(runner, python)
-    for other in other_environments(runner, python):
-        step_unit(runner, other, slow=False)
+    others = other_environments(runner, python)
+    # Two at a time: most of the time tests wait, for processes that start or end.
+    with ThreadPoolExecutor(2) as pool:
+        unit = partial(step_unit, runner, slow=False, beside_others=True)
+        list(pool.map(unit, others))
 
 
 def command_test_all_pythons(runner: Runner, options: argparse.Namespace) -> None:
