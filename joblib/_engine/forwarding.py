@@ -66,7 +66,7 @@ def register_task_context(
     >>> from joblib import Parallel, delayed
     >>> from joblib import register_task_context, unregister_task_context
     >>> register_task_context("decimal", decimal.getcontext, decimal.localcontext)
-    >>> with decimal.localcontext(prec=3):
+    >>> with decimal.localcontext(decimal.Context(prec=3)):
     ...     Parallel(n_jobs=2)(delayed(decimal.Decimal(1).__truediv__)(n) for n in (3, 7))
     [Decimal('0.333'), Decimal('0.143')]
     >>> unregister_task_context("decimal")
