@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = $(PYTHON) continuous_integration/run.py
 
-.PHONY: help demo test test-all-pythons test-sklearn unit soak upstream lint conformance bench doc clean
+.PHONY: help demo test test-all-pythons test-sklearn unit soak upstream lint conformance bench asv doc clean
 
 help:  ## say what there is
 	@$(RUN) help
@@ -34,8 +34,11 @@ lint:  ## ruff, mypy and the layer test
 conformance:  ## upstream's test files against this package
 	@$(RUN) conformance
 
-bench:  ## the benchmarks, quickly
+bench:  ## this joblib, upstream's release and peers side by side
 	@$(RUN) bench
+
+asv:  ## the asv benchmarks, quickly
+	@$(RUN) asv
 
 doc:  ## the documentation, into doc/_build/html
 	@$(RUN) doc

@@ -373,8 +373,9 @@ def command_conformance(runner: Runner, options: argparse.Namespace) -> None:
 
 def command_test(runner: Runner, options: argparse.Namespace) -> None:
     """Set up and pass every check; other Pythons run the unit tests but slow ones."""
-    python = home("test,lint,demo")
+    python = home("test,lint,demo,bench")
     step_lint(runner, python)
+    step_asv_check(runner, python)
     step_unit(runner, python)
     step_soak(runner, python)
     step_upstream(runner, python)
@@ -417,14 +418,36 @@ def command_test_sklearn(runner: Runner, options: argparse.Namespace) -> None:
 
 
 def command_bench(runner: Runner, options: argparse.Namespace) -> None:
-    """Run the benchmarks once each, in this environment."""
-    python = home("bench")
-    asv = [python, "-m", "asv"]
-    config = ["--config", ROOT / "benchmarks" / "asv.conf.json"]
+    """Measure this joblib, upstream's release and peers side by side."""
+    mine, theirs = venvs.ensure_pair(".venv-bench", ".venv-bench-upstream")
+    made = BUILD / "bench"
+    made.mkdir(parents=True, exist_ok=True)
+    argv = [mine, ROOT / "benchmarks" / "compare.py", mine, theirs]
+    for kind in ("json", "rst", "svg"):
+        argv += [f"--{kind}", made / f"comparison.{kind}"]
+    runner.run("comparison", [*argv, *options.arguments], 3600)
+    print(f"the table, its figures and a plot are in {made.relative_to(ROOT)}")
+
+
+def asv_in(python: Path) -> tuple[list[str | Path], list[str | Path]]:
+    """Return how asv is called, and its options for the environment it is called in."""
+    config = ROOT / "benchmarks" / "asv.conf.json"
+    return [python, "-m", "asv"], ["--config", config]
+
+
+def step_asv_check(runner: Runner, python: Path) -> None:
+    asv, config = asv_in(python)
     runner.run("asv machine", [*asv, "machine", "--yes", *config], 60)
     runner.run("asv check", [*asv, "check", *config, "-E", "existing:same"], 300)
+
+
+def command_asv(runner: Runner, options: argparse.Namespace) -> None:
+    """Run the asv benchmarks once each, in this environment."""
+    python = home("bench")
+    step_asv_check(runner, python)
+    asv, config = asv_in(python)
     quick = ["--quick", "--show-stderr", "-E", "existing:same", *options.arguments]
-    runner.run("asv run", [*asv, "run", *config, *quick], 1800)
+    runner.run("asv run", [*asv, "run", *config, *quick], 3600)
 
 
 def command_doc(runner: Runner, options: argparse.Namespace) -> None:
@@ -456,6 +479,7 @@ COMMANDS = {
     "lint": command_lint,
     "conformance": command_conformance,
     "bench": command_bench,
+    "asv": command_asv,
     "doc": command_doc,
     "clean": command_clean,
 }

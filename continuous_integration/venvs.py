@@ -199,3 +199,41 @@ def install(python: Path, arguments: list[str]) -> None:
     raise SetupError(
         f"{' '.join(command)!r} failed twice; what pip printed above says why"
     )
+
+
+def ensure_pair(
+    mine: str, theirs: str, python: str = sys.executable
+) -> tuple[Path, Path]:
+    """Return the interpreters of two environments that differ in joblib alone.
+
+    Parameters
+    ----------
+    mine, theirs : str
+        Directories of the environments, relative to the repository: one gets this
+        package as it stands, installed and not in place, the other upstream's release.
+    python : str
+        The interpreter to make them with.
+    """
+    insides = []
+    for name in (mine, theirs):
+        inside = interpreter_of(ROOT / name)
+        if version_of(inside) is None:
+            shutil.rmtree(ROOT / name, ignore_errors=True)
+            print(f"-- making {name} with {python}", flush=True)
+            create(ROOT / name, python)
+        insides.append(inside)
+    first, second = insides
+    print(f"-- installing .[peers] into {mine}", flush=True)
+    install(first, [".[peers]"])
+    install(first, ["--force-reinstall", "--no-deps", "."])
+    listed = subprocess.run(
+        [str(first), "-m", "pip", "freeze"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split("\n")
+    same = [line for line in listed if "==" in line and not line.startswith("joblib")]
+    print(f"-- installing joblib=={UPSTREAM} and the same beside it", flush=True)
+    install(second, ["--only-binary", ":all:", f"joblib=={UPSTREAM}", *same])
+    return first, second
