@@ -268,7 +268,7 @@ def step_unit(
     output = REPORTS / f"unit-{tag(python)}.txt" if beside_others else None
     texts = [ROOT / "README.rst", *sorted((ROOT / "doc").glob("*.rst"))]
     argv = [python, "-m", "pytest", "-q", "joblib", "continuous_integration", *texts]
-    argv += ["--doctest-modules", "--doctest-glob=*.rst"]
+    argv += ["--doctest-modules", "--doctest-glob=*.rst", "--durations=25"]
     if not slow:
         argv += ["-m", "not soak and not slow and not upstream"]
     argv.append(f"--junitxml={report}")
@@ -384,8 +384,8 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_demo(runner, python)
     step_install(runner, python)
     others = other_environments(runner, python)
-    # Two at a time: most of the time tests wait, for processes that start or end.
-    with ThreadPoolExecutor(2) as pool:
+    # All at once: most of the time tests wait, for processes that start or end.
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
         unit = partial(step_unit, runner, slow=False, beside_others=True)
         list(pool.map(unit, others))
 

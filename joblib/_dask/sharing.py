@@ -20,9 +20,11 @@ SMALL = 1_000
 #: smaller ones when they are seen again
 LARGE = 200_000
 #: arguments from this many bytes on are sent at once to as many workers as there are
-#: batches that need them; of smaller ones, workers on other machines than the client
-#: fetch copies from one another
+#: batches that need them; of smaller ones they fetch copies from one another
 BROADCAST = 1_000_000
+#: the same for workers near the client; what goes together with such an argument goes
+#: to as many, for a task waits for the last of what it needs
+NEAR_BROADCAST = 100_000
 #: batches of more bytes are searched for what makes them so heavy, and what has more
 #: bytes is shared
 HEAVY = 20_000
@@ -269,14 +271,16 @@ class Sharing:
         """Send what has been found, in one message for each number of copies."""
         groups: dict[tuple[int, int], dict[str, Any]] = {}
         owners: dict[str, _Seen] = {}
+        heavy = any(seen.nbytes >= NEAR_BROADCAST for _, seen in found)
         for value, seen in found:
             try:
                 sent = self._packed(value, seen.fresh)
             except CannotPickle:  # the batch will say what it is
                 continue
+            near = seen.uses if heavy else 1
             far = seen.uses if seen.nbytes >= BROADCAST else 1
             key = _key_for(value)
-            groups.setdefault((seen.uses, far), {})[key] = sent
+            groups.setdefault((near, far), {})[key] = sent
             owners[key] = seen
         for (near, far), data in groups.items():
             question = spread(self._client, data, self._workers, near, far)

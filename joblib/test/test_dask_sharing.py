@@ -56,6 +56,20 @@ def test_what_is_shared(sent, nbytes, times, number):
     assert len(sent) == number
 
 
+@pytest.mark.parametrize(
+    ("sizes", "copies"),
+    [((50_000,), {(1, 1)}), ((50_000, 300_000), {(3, 1)}), ((2_000_000,), {(3, 3)})],
+)
+def test_small_ones_go_to_as_many_workers_as_large_ones_beside_them(
+    sent, sizes, copies
+):
+    shared = Sharing(None, {}, False)
+    values = tuple(map(bytes_of, sizes))
+    shared.survey([[(max, values, {})] for _ in range(3)])
+    shared.take_out([(max, values, {})])
+    assert {(near, far) for _, near, far in sent} == copies
+
+
 def test_what_is_sent_together_goes_out_at_once(sent):
     shared = Sharing(None, {}, False)
     batches = [[(abs, (bytes_of(300_000),), {})] for _ in range(5)]
@@ -65,7 +79,7 @@ def test_what_is_sent_together_goes_out_at_once(sent):
 
 @pytest.mark.parametrize(
     ("nbytes", "batches", "copies"),
-    [(2_000_000, 3, (3, 3)), (2_000_000, 1, (1, 1)), (9_000, 3, (3, 1))],
+    [(2_000_000, 3, (3, 3)), (2_000_000, 1, (1, 1)), (9_000, 3, (1, 1))],
 )
 def test_as_many_copies_as_batches_that_need_them(sent, nbytes, batches, copies):
     shared = Sharing(None, {}, False)
@@ -320,7 +334,7 @@ def test_where_no_worker_is_reached_the_scheduler_sends(client, monkeypatch, obs
 
 
 @pytest.mark.allow_leaks("threads of the cluster's worker")
-@pytest.mark.parametrize("nbytes", [9_000, 300_000, 2_000_000])
+@pytest.mark.parametrize("nbytes", [300_000, 2_000_000])
 def test_workers_near_by_get_what_they_need_from_the_client(
     client, monkeypatch, nbytes
 ):
