@@ -11,10 +11,20 @@ pytest.importorskip("distributed")
 from joblib import Parallel, delayed, parallel_config, trace  # noqa: E402
 from joblib.test import trace_tasks as tasks  # noqa: E402
 
+from .dask_common import small_cluster  # noqa: E402
 from .test_progress import Told, many  # noqa: E402
 from .test_trace import consistent  # noqa: E402
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.allow_leaks("threads of the cluster's workers"),
+]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["processes", "threads"])
+def client(request):
+    with small_cluster(n_workers=2, processes=request.param) as client:
+        yield client
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"on_error": "return"}])

@@ -314,7 +314,11 @@ def test_another_machine_with_another_clock(ahead):
     finally:
         shutdown()
     there = [lane.host == "elsewhere" for lane in t.timeline.lanes]
-    pids = {lane.pid for lane, is_there in zip(t.timeline.lanes, there) if is_there}
+    pids = {
+        lane.pid
+        for lane, is_there in zip(t.timeline.lanes, there, strict=True)
+        if is_there
+    }
     assert pids
     assert pids <= changed
     consistent(t.timeline)
