@@ -91,6 +91,8 @@ def _advice(timeline: Timeline, found: Figures) -> Iterator[str]:
     is_process = any(
         timeline.lanes[tasks[p].lane].pid != _pid_of(timeline, worth) for p in members
     )
+    if wall < 0.02:  # whatever helped would help little
+        return
     worked = sum(own) / (wall * max(lanes, 1)) if wall else 1.0
 
     if is_process and typical < SHORT and found.overhead > typical:
@@ -117,7 +119,7 @@ def _advice(timeline: Timeline, found: Figures) -> Iterator[str]:
         )
     heavy = max(members, key=lambda place: tasks[place].bytes_in)
     sizes = [tasks[place].bytes_in for place in members]
-    if is_process and sum(sizes) > 1e8 * max(wall, 0.1) and len(members) > 1:
+    if is_process and sum(sizes) > 2e7 * max(wall, 0.1) and len(members) > 1:
         yield (
             f"arguments of up to {size(tasks[heavy].bytes_in)} a task: pass large "
             "arrays themselves, which are mapped and not copied, name what many tasks "
