@@ -6,7 +6,7 @@ import copyreg
 import io
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -26,7 +26,27 @@ class RemoteTraceback(Exception):
 
 
 class UnpicklableTaskError(RuntimeError):
-    """Stands in for a task's exception that can't be pickled."""
+    """Stands in for a task's exception that can't be pickled.
+
+    Attributes
+    ----------
+    kinds : tuple of type
+        The class of that exception, and those that it is derived from.
+    """
+
+    kinds: tuple[type, ...] = ()
+
+
+def set_on(error: BaseException, name: str, value: Any) -> None:
+    """Set an attribute of an exception, also of one that lets nobody do so."""
+    BaseException.__setattr__(error, name, value)
+
+
+def is_one_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Tell whether an exception, or the one that it stands in for, is of some class."""
+    if isinstance(error, kinds):
+        return True
+    return any(issubclass(kind, kinds) for kind in getattr(error, "kinds", ()))
 
 
 def describe(error: BaseException) -> str:
@@ -53,17 +73,19 @@ class CapturedError:
 
     def raised(self) -> BaseException:
         """Return the exception to raise in the caller."""
-        self.error.__cause__ = RemoteTraceback(self.text)
+        set_on(self.error, "__cause__", RemoteTraceback(self.text))
         return self.error
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled apart from the message it travels in: an exception that can't
         # be pickled, or can't be read back, must not take that message along.
         label = f"{type(self.error).__qualname__}: {self.error}"
+        kinds: tuple[bytes, ...] = ()
         try:
             data = _dumps(self.error)
             pickle.loads(data)
         except Exception:
+            kinds = _dumps_kinds(type(self.error))
             try:
                 import cloudpickle
 
@@ -71,7 +93,8 @@ class CapturedError:
             except Exception as reason:
                 data = b""
                 label = f"{label} (not picklable: {type(reason).__name__}: {reason})"
-        return _rebuild, (data, label, self.text)
+        given = data, label, self.text
+        return _rebuild, (*given, kinds) if kinds else given
 
 
 def _dumps(error: BaseException) -> bytes:
@@ -88,7 +111,33 @@ def _dumps(error: BaseException) -> bytes:
     return buffer.getvalue()
 
 
-def _rebuild(data: bytes, label: str, text: str) -> CapturedError:
+def _dumps_kinds(kind: type) -> tuple[bytes, ...]:
+    """Pickle the classes of an exception, those that can be, each by itself."""
+    found = []
+    for each in kind.__mro__[:-2]:  # without BaseException and object
+        try:
+            found.append(pickle.dumps(each))
+        except Exception:
+            try:
+                import cloudpickle
+
+                found.append(cloudpickle.dumps(each))
+            except Exception:
+                pass
+    return tuple(found)
+
+
+def _loads_kinds(kinds: tuple[bytes, ...]) -> Iterator[Any]:
+    for each in kinds:
+        try:
+            yield pickle.loads(each)
+        except Exception:
+            pass
+
+
+def _rebuild(
+    data: bytes, label: str, text: str, kinds: tuple[bytes, ...] = ()
+) -> CapturedError:
     error: Any = None
     if data:
         try:
@@ -99,6 +148,7 @@ def _rebuild(data: bytes, label: str, text: str) -> CapturedError:
         error = UnpicklableTaskError(
             f"A task failed with an exception that can't be pickled: {label}"
         )
+        error.kinds = tuple(_loads_kinds(kinds))
     return CapturedError(error, text)
 
 

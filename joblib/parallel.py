@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -325,6 +326,7 @@ class Parallel(BackendHolder):
 
         if inline_size:
             outputs = inline(run, inline_size)
+            self._inline = weakref.ref(outputs)
         elif self.return_generator:
             outputs = stream(run)
         else:

@@ -22,13 +22,15 @@ class Delivery:
         Gets this object once its outcome is known, exactly once.
     """
 
-    __slots__ = ("_callback", "_open", "error", "parcel", "payload")
+    __slots__ = ("_callback", "_open", "ends_call", "error", "parcel", "payload")
 
     def __init__(self, parcel: Parcel, callback: Callable[[Any], Any] | None) -> None:
         self.parcel = parcel
         #: the pickled results, something that has a buffer
         self.payload: Any = None
         self.error: BaseException | None = None
+        #: whether the error is no single batch's
+        self.ends_call = False
         self._callback = callback
         self._open = True
 
@@ -51,6 +53,11 @@ class Delivery:
             # This is a thread of the pool, which would end here, and with it
             # the callbacks of all others.
             sys.excepthook(*sys.exc_info())
+
+    def fail_call(self, error: BaseException) -> None:
+        """Settle it with an error that is no batch's own, and ends the call."""
+        self.ends_call = True
+        self.settle(None, error)
 
     def results(self) -> Any:
         """Return the batch's results, or raise its error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class IsolatedTasksBackend(ParallelBackendBase):
     def __init__(self, kind: str, **options: Any) -> None:
         super().__init__(**options)
         self._kind = kind
+        self._lock = threading.Lock()
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return the number of processes for a call made here; 1 where there are none."""
@@ -120,11 +122,23 @@ class IsolatedTasksBackend(ParallelBackendBase):
     ) -> Any:
         """Give a task to the first lane that is free."""
         assert self._transport is not None and self._new_crew is not None
-        if self._crew is None:
-            self._crew = self._new_crew()
+        with self._lock:
+            crew = self._crew
+            if crew is None:
+                crew = self._crew = self._new_crew()
         delivery = Delivery(self._transport.pack(func), callback)
-        self._crew.put(delivery)
+        crew.put(delivery)
         return delivery
+
+    def ends_call(self, out: Any) -> bool:
+        """Tell whether no worker could be had, or all were shut down."""
+        return bool(out.ends_call)
+
+    def start_call(self) -> None:
+        """Let go of workers that somebody has shut down since the last call."""
+        super().start_call()
+        if self._crew is not None and self._crew.is_closed:
+            self._close(kill=True)
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return the results, or raise the task's error."""

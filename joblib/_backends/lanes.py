@@ -18,7 +18,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, Pipe
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,14 +26,17 @@ from .._engine.controls import TaskTimedOut
 from .delivering import deliver
 from .delivery import Delivery
 from .guard import describe_exit, exit_code
+from .line import Line, WorkerLost
 from .orphans import Start
 
-#: seconds between two looks at a worker of which nothing is heard
-LOOK_INTERVAL = 1.0
 #: seconds that a worker has to end when it is told to
 PATIENCE = 1.0
 #: what a worker says when its task begins, and is told to end with
 BEGUN = END = b""
+#: what it says first; results are pickles, and never this
+READY = b"ready"
+#: how often a worker may die before it has said so
+MOST_STARTS = 2
 
 # A process that starts inherits what is open: also what another one is to have alone.
 _hiring = threading.Lock()
@@ -49,6 +52,7 @@ def serve_lane(line: Connection, start: Start) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     start()
+    line.send_bytes(READY)
 
     def begin() -> None:
         line.send_bytes(BEGUN)
@@ -68,10 +72,6 @@ def _leave_it_to_the_parent(number: int, frame: Any) -> None:
 
 
 # ----------------------------------------------------------------- in the caller
-class WorkerLost(Exception):
-    """A worker ended before it had replied."""
-
-
 class Worker:
     """A process, and the line to it.
 
@@ -101,43 +101,7 @@ class Worker:
                 if mask:
                     mask(signal.SIG_SETMASK, before)
                 theirs.close()
-        self._line = ours
-
-    def tell(self, message: bytes) -> None:
-        """Send a message; raise `WorkerLost` if there is nobody to take it."""
-        try:
-            self._line.send_bytes(message)
-        except OSError as error:
-            raise WorkerLost from error
-
-    def hear(self, limit: float | None = None) -> bytes:
-        """Return what it says next.
-
-        Raises
-        ------
-        TaskTimedOut
-            If it says nothing for `limit` seconds.
-        WorkerLost
-            If it has ended.
-        """
-        from time import monotonic
-
-        deadline = None if limit is None else monotonic() + limit
-        while True:
-            left = LOOK_INTERVAL if deadline is None else deadline - monotonic()
-            if left <= 0:
-                raise TaskTimedOut
-            wait([self._line, self.process.sentinel], min(left, LOOK_INTERVAL))
-            # Its children may have its end of the line open as well, and what tells
-            # of its end: so it is looked at.
-            dead = self.process.exitcode is not None
-            try:
-                if self._line.poll(0):
-                    return self._line.recv_bytes()
-            except (EOFError, OSError) as error:
-                raise WorkerLost from error
-            if dead:
-                raise WorkerLost
+        self.line = Line(ours, self.process)
 
     def kill(self) -> None:
         """Kill the process, whatever it does, with what it has started."""
@@ -151,14 +115,33 @@ class Worker:
         """Kill the process if it has not ended, and give back what belongs to it."""
         self.kill()
         self.process.join(PATIENCE)
-        self._line.close()
+        self.line.close()
 
     def dismiss(self) -> None:
         """Have the process end by itself, which has nothing to do."""
         with suppress(WorkerLost):
-            self.tell(END)
+            self.line.tell(END)
         self.process.join(PATIENCE)
         self.end()
+
+
+class _NoWorker(Exception):
+    """No worker could be had, which is no task's fault."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _never_ready(worker: Worker, code: int | None) -> BaseException:
+    from loky.process_executor import TerminatedWorkerError
+
+    error: BaseException = TerminatedWorkerError(
+        f"A worker process (pid {worker.process.pid}) was {describe_exit(code)} before "
+        "it was ready for a task: its `initializer` may have failed, or an import of the "
+        "main module. The cause is told on the standard error stream."
+    )
+    return error
 
 
 class Crew:
@@ -185,6 +168,7 @@ class Crew:
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._workers: set[Worker] = set()
+        self._n_hiring = 0  # lanes that are getting one
         self._failure: BaseException | None = None
         self._owner = os.getpid()
 
@@ -195,13 +179,25 @@ class Crew:
             if failure is None:
                 self._queue.put(delivery)
                 if len(self._threads) < self._size:
-                    thread = threading.Thread(
-                        target=self._work, name="joblib-lane", daemon=True
-                    )
-                    self._threads.append(thread)
-                    thread.start()
+                    self._start_lane()
         if failure is not None:
-            delivery.settle(None, failure)
+            delivery.fail_call(failure)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more tasks."""
+        return self._failure is not None
+
+    def _start_lane(self) -> None:
+        thread = threading.Thread(target=self._work, name="joblib-lane", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            if not self._threads:
+                raise
+            self._size = len(self._threads)
+        else:
+            self._threads.append(thread)
 
     # ------------------------------------------------------------- a lane's thread
     def _work(self) -> None:
@@ -210,7 +206,13 @@ class Crew:
             delivery = self._queue.get()
             if delivery is None:
                 break
-            worker = self._serve(delivery, worker)
+            try:
+                worker = self._serve(delivery, worker)
+            except _NoWorker as failed:
+                if self._leave_to_others(delivery):
+                    return
+                delivery.fail_call(self._failure or failed.error)
+                worker = None
             del delivery
         if worker is not None:
             self._forget(worker)
@@ -227,19 +229,34 @@ class Crew:
             if payload is None:
                 worker = self._new_worker()
                 with suppress(WorkerLost):  # noticed when it says nothing
-                    worker.tell(message)
-                payload = worker.hear()
+                    worker.line.tell(message)
+                payload = worker.line.hear()
             if payload == BEGUN:
                 assert worker is not None
-                payload = worker.hear(self._time_limit)
+                payload = worker.line.hear(self._time_limit)
         except (TaskTimedOut, WorkerLost) as reason:
             assert worker is not None
             error = self._end_of(worker, delivery, reason)
             worker = None
-        except Exception as reason:  # it can't be pickled, or no worker be started
+        except _NoWorker:
+            raise
+        except Exception as reason:  # it can't be pickled
             error = delivery.parcel.error or reason
-        delivery.settle(payload, self._failure or error)
+        if self._failure is not None:
+            delivery.fail_call(self._failure)
+        else:
+            delivery.settle(payload, error)
         return worker
+
+    def _leave_to_others(self, delivery: Delivery) -> bool:
+        """Have other lanes run a parcel, if there are any at work; this one ends."""
+        with self._lock:
+            if self._failure is not None or not (self._workers or self._n_hiring):
+                return False
+            self._threads.remove(threading.current_thread())
+            self._size = len(self._threads)
+            self._queue.put(delivery)
+            return True
 
     def _ask(self, worker: Worker, message: bytes) -> bytes | None:
         """Return what a worker says first that has had tasks before.
@@ -248,8 +265,8 @@ class Crew:
         """
         try:
             if worker.process.exitcode is None:
-                worker.tell(message)
-                return worker.hear()
+                worker.line.tell(message)
+                return worker.line.hear()
         except WorkerLost:
             pass
         self._forget(worker)
@@ -257,14 +274,44 @@ class Crew:
         return None
 
     def _new_worker(self) -> Worker:
-        worker = self._hire()
-        with self._lock:
-            self._workers.add(worker)
-        if self._failure is not None:  # nobody else will end it
-            self._forget(worker)
-            worker.end()
-            raise self._failure
-        return worker
+        """Return a worker that is ready.
+
+        Raises
+        ------
+        _NoWorker
+            If none can be had.
+        """
+        for attempt in range(1, MOST_STARTS + 1):
+            with self._lock:
+                self._n_hiring += 1
+            hired = None
+            try:
+                hired = worker = self._hire()
+            except Exception as error:
+                raise _NoWorker(error) from error
+            finally:
+                with self._lock:
+                    self._n_hiring -= 1
+                    if hired is not None:
+                        self._workers.add(hired)
+            try:
+                if self._failure is not None:  # nobody else will end it
+                    raise _NoWorker(self._failure)
+                if worker.line.hear() == READY:
+                    return worker
+                raise WorkerLost
+            except (WorkerLost, _NoWorker) as reason:
+                self._forget(worker)
+                worker.process.join(0 if self._failure else PATIENCE)
+                code = exit_code(worker.process)
+                worker.end()
+                if isinstance(reason, _NoWorker):
+                    raise
+                if self._failure is not None:
+                    raise _NoWorker(self._failure) from None
+                if attempt == MOST_STARTS:
+                    raise _NoWorker(_never_ready(worker, code)) from None
+        raise AssertionError  # the last attempt has raised
 
     def _end_of(
         self, worker: Worker, delivery: Delivery, reason: BaseException
@@ -311,7 +358,7 @@ class Crew:
             worker.kill()
         for delivery in lost:
             if delivery is not None:
-                delivery.settle(None, self._failure)
+                delivery.fail_call(self._failure)
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(3 * PATIENCE)

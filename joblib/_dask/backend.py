@@ -12,6 +12,7 @@ from typing import Any
 from .._backends.base import FallbackToBackend, ParallelBackendBase
 from .._backends.outgoing import check_tasks
 from .._backends.sequential import SequentialBackend
+from .._captured import unwrap
 from .._engine.controls import RETRY_ON
 from .clients import (
     check_submit_options,
@@ -310,6 +311,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         seconds, results = out
         if isinstance(results, Packed):
             results = results.load()
+        results = unwrap(results)
         self.batch_worked(len(results), seconds)
         return results
 

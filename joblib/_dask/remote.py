@@ -106,6 +106,7 @@ def run_batch(
             raise error from failed.__cause__
 
     outcome = capture_call(work)
-    if isinstance(outcome, CapturedError):
+    if isinstance(outcome, CapturedError) and isinstance(outcome.error, Exception):
         raise TaskFailure(outcome)
+    # What is no Exception goes home as a value: dask would try the task again.
     return perf_counter() - begin, outcome

@@ -63,7 +63,8 @@ class _Timed:
         deadline = monotonic() + limit
         while True:
             try:
-                request = self._requests.get(timeout=max(deadline - monotonic(), 0))
+                left = max(deadline - monotonic(), 0)
+                request = self._requests.get(timeout=min(left, threading.TIMEOUT_MAX))
             except Empty:
                 with self._lock:
                     self._given_up = True

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from time import time
 from typing import Any
 
-from .._captured import CapturedError, RemoteTraceback
+from .._captured import CapturedError, RemoteTraceback, is_one_of, set_on
 from .batch import BatchedCalls, explain_undelayed, name_of, run_wrapped
 from .context import _backend, current
 from .controls import Controls, TaskTimedOut, without_controls
@@ -24,6 +24,9 @@ from .run import Run
 from .seeds import Seed, SeededTask
 from .source import Source
 from .states import State
+
+#: what ends a call whatever is to become of errors
+ENDS_CALL = (KeyboardInterrupt, GeneratorExit)
 
 
 # -------------------------------------------------------------- on the way out
@@ -56,7 +59,9 @@ class InlineTask:
             while True:
                 try:
                     return run_wrapped(self.wrappers, (self.func, args, kwargs))
-                except Exception as error:
+                except ENDS_CALL:
+                    raise
+                except BaseException as error:
                     if tries < controls.retries and isinstance(
                         error, controls.retry_on
                     ):
@@ -106,8 +111,14 @@ def in_place(error: BaseException) -> BaseException:
     """
     if not isinstance(error.__cause__, RemoteTraceback):
         error = CapturedError(error).raised()
-    error.__context__ = None
-    return error.with_traceback(None)
+    set_on(error, "__context__", None)
+    set_on(error, "__traceback__", None)
+    for part in getattr(error, "exceptions", ()):  # of an ExceptionGroup
+        if isinstance(part, BaseException):
+            for name in ("__cause__", "__context__", "__traceback__"):
+                set_on(part, name, None)
+            in_place(part)
+    return error
 
 
 class _Settled:
@@ -147,6 +158,7 @@ class WindowedSource(Source):
         room = self.room()
         if room <= 0:
             return []
+        size = min(size, -(-self._window // self._n_jobs))  # something for each worker
         items = super().take(min(size, room), min(least, room))
         self._given += len(items)
         return items
@@ -156,7 +168,7 @@ class ControlledRun(Run):
     """A run that does as its `Controls` say."""
 
     __slots__ = (
-        "_announced _batches _feeder _meter _outcome _retries _suspects _tries controls"
+        "_alone _announced _batches _feeder _meter _outcome _retries _suspects _tries controls"
     ).split()
 
     def __init__(self, *args: Any, controls: Controls, **kwargs: Any) -> None:
@@ -179,6 +191,7 @@ class ControlledRun(Run):
         self._tries: dict[Any, int] = {}
         #: jobs that wait for their turn to run alone
         self._suspects: deque[Any] = deque()
+        self._alone: Any = None  # the one whose turn it is
         self._feeder: _Feeder | None = None
 
     def trace(self, call: Any) -> None:
@@ -217,6 +230,12 @@ class ControlledRun(Run):
         if not self.controls.one_by_one:
             super().complete(job, out)
             return
+        try:
+            self._complete(job, out)
+        except BaseException as error:  # handed to the caller
+            self.fail(error)
+
+    def _complete(self, job: Any, out: Any) -> None:
         if job.status is not TASK_PENDING or not self.active:
             return
         settled: _Settled | None
@@ -229,6 +248,8 @@ class ControlledRun(Run):
         if settled is not None:
             self._batches.pop(job, None)
             self._tries.pop(job, None)
+            if job is self._alone:
+                self._alone = None
             super().complete(job, settled)
         self._try_suspect()
 
@@ -236,10 +257,10 @@ class ControlledRun(Run):
         """Return what is to become of a failure; None if the task is tried again."""
         if isinstance(error, TaskTimedOut):
             error = self._timed_out(job)
-        if not isinstance(error, Exception) or self.backend.ends_call(out):
+        if isinstance(error, ENDS_CALL) or self.backend.ends_call(out):
             return _Settled(None, error)
         tries = self._tries.get(job, 0)
-        if tries < self._retries and isinstance(error, self.controls.retry_on):
+        if tries < self._retries and is_one_of(error, self.controls.retry_on):
             self._tries[job] = tries + 1
             self._send_again(job)
             return None
@@ -277,8 +298,14 @@ class ControlledRun(Run):
             away = self.n_dispatched_batches - self.n_completed_batches
             if not self.active or not self._suspects or away > len(self._suspects):
                 return
-            job = self._suspects.popleft()
+            job = self._alone = self._suspects.popleft()
         self._send_again(job)
+
+    def owes(self) -> bool:
+        """Whether a batch is owed; while there are suspects, they go first."""
+        if self._alone is not None or self._suspects:
+            return False
+        return super().owes()
 
     # ------------------------------------------------------------- back-pressure
     def taking(self, results: Iterator[Any]) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import contextvars
 import importlib
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +140,9 @@ def wrappers_for_call(user_wrappers: Sequence[Any]) -> list[Any]:
         for_call = getattr(wrapper, "for_call", None)
         wrappers.append(wrapper if for_call is None else for_call())
     if _registered:
-        states = [(restore, capture()) for capture, restore in _registered.values()]
+        states = [
+            (restore, capture()) for capture, restore in list(_registered.values())
+        ]
         wrappers.insert(0, _States(states))
     return wrappers
 
@@ -153,7 +156,17 @@ class ContextOfCaller:
     def __call__(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        return self._context.copy().run(func, *args, **kwargs)
+        context = self._context.copy()
+        if "decimal" in sys.modules:
+            context.run(_copy_decimal_context)
+        return context.run(func, *args, **kwargs)
+
+
+def _copy_decimal_context() -> None:
+    # A context holds its values by reference, and this one is there to be changed.
+    import decimal
+
+    decimal.setcontext(decimal.getcontext().copy())
 
 
 def context_of_caller() -> ContextOfCaller | None:
@@ -222,7 +235,7 @@ class forward_context:  # noqa: N801 - used as a function
 
     def for_call(self) -> _States:
         """Return the wrapper for a call that begins now."""
-        here = os.getpid()
+        here = process_token()
         states: list[tuple[Callable[[Any], Any], Any]] = []
         if self.warnings:
             states.append((_filtering, (here, warnings.filters[:])))
@@ -337,19 +350,35 @@ _filters_here = _Shared(lambda: warnings.filters[:], _set_filters)
 _levels_here = _Shared(_levels, _set_levels)
 
 
+_tokens: dict[int, str] = {}
+
+
+def process_token() -> str:
+    """Return what tells this process from all others, on other machines too.
+
+    In containers the numbers of processes are the same again and again.
+    """
+    here = os.getpid()
+    token = _tokens.get(here)
+    if token is None:
+        _tokens.clear()  # a fork has its parent's
+        token = _tokens[here] = os.urandom(16).hex()
+    return token
+
+
 @contextmanager
-def _elsewhere(shared: _Shared, state: tuple[int, Any]) -> Iterator[None]:
+def _elsewhere(shared: _Shared, state: tuple[str, Any]) -> Iterator[None]:
     process, value = state
-    if process == os.getpid():  # it holds here, or the user has changed it since
+    if process == process_token():  # it holds here, or the user has changed it since
         yield
         return
     with shared.holding(value):
         yield
 
 
-def _filtering(state: tuple[int, Any]) -> AbstractContextManager[None]:
+def _filtering(state: tuple[str, Any]) -> AbstractContextManager[None]:
     return _elsewhere(_filters_here, state)
 
 
-def _logging(state: tuple[int, Any]) -> AbstractContextManager[None]:
+def _logging(state: tuple[str, Any]) -> AbstractContextManager[None]:
     return _elsewhere(_levels_here, state)

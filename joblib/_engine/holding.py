@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import Any
 
 from .._backends.base import FallbackToBackend
@@ -18,6 +19,8 @@ class BackendHolder(CallReport):
     _backend: Any
     _backend_kwargs: dict[str, Any]
     _managed_backend = False
+    #: the generator of a call that runs in the caller
+    _inline: weakref.ref[Any] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,6 +113,10 @@ class BackendHolder(CallReport):
         if run is None or not run.active:
             return False
         run.fail(CancelledError("The call was called off by Parallel.cancel()."))
-        if self.return_generator and not run.is_inline:
-            run.end(apart=True)  # its consumer may never come back
+        if self.return_generator:  # its consumer may never come back
+            generator = None if self._inline is None else self._inline()
+            if not run.is_inline:
+                run.end(apart=True)
+            elif generator is None or not generator.gi_running:
+                run.end()  # no task is at work
         return True

@@ -48,7 +48,7 @@ def make_run(
     controls: Controls | None = parallel._controls
     if controls is not None:
         check_controls(controls, backend, runs_inline)
-        if controls.one_by_one:
+        if controls.one_by_one or (runs_inline and controls.max_pending_results):
             fixed = 1
     config = current()
     shared_by = config.get(SHARED_BY, 1)

@@ -20,6 +20,9 @@ from .states import ANY, END
 # system has another thread take the signal; on Windows it never does.
 _LONGEST_WAIT = 0.5
 
+# stands for a result that somebody has taken away
+_GONE = object()
+
 # Seconds for which a generator that is closed waits to learn whether there is more.
 _TIME_TO_LOOK = 0.05
 
@@ -158,8 +161,11 @@ def _ordered(run: Run) -> Iterator[Any]:
     while True:
         # Taken without the lock: only this thread takes.
         while number in ready and run.active:
+            taken = [ready.pop(number, _GONE)]
+            if taken[0] is _GONE:  # by another thread, with the call
+                break
             number += 1
-            yield ready.pop(number - 1)
+            yield taken.pop()
         with run.condition:
             run.awaited = number  # said before the last look
             try:
@@ -178,7 +184,11 @@ def _unordered(run: Run) -> Iterator[Any]:
     finished = run.finished
     while True:
         while finished and run.active:
-            yield finished.popleft()
+            try:
+                taken = [finished.popleft()]
+            except IndexError:  # by another thread, with the call
+                break
+            yield taken.pop()
         with run.condition:
             run.awaited = ANY
             try:
@@ -316,7 +326,8 @@ def inline(run: Run, size: int) -> Iterator[Any]:
                 yield result
                 result = None
         run.exhausted = True
-        run.finish()
+        if not run.finish():
+            _check(run)
     except (TypeError, ValueError) as error:
         better = explain_undelayed(begun, error)
         if better is None:

@@ -268,12 +268,13 @@ class Run:
             if not self.active:
                 return False
             items = self.source.take(self._size(), self.backend.least_batch_size)
-            if not items or not self.active:  # it may have taken its time
+            parallel = self.parallel
+            if not items or not self.active or parallel is None:  # it took its time
                 if draining:
                     with self.lock:
                         self._note_end()
                 return False
-            job = self._make_job(time(), len(items), self.parallel)
+            job = self._make_job(time(), len(items), parallel)
             job.start = self.n_dispatched_tasks
             self.n_dispatched_batches += 1
             self.n_dispatched_tasks += len(items)
@@ -292,7 +293,12 @@ class Run:
             raise
         finally:
             lock.release()
-        handle = self.backend.submit(self._form(items, job), job)
+        try:
+            handle = self.backend.submit(self._form(items, job), job)
+        except Exception:
+            if self.active:
+                raise
+            return False  # called off meanwhile: its backend has been let go of
         if self.by_callback:
             # A completion before this point, on this thread or on another, has
             # left its debt for us to look at.

@@ -25,15 +25,20 @@ _CALL = 2**32 - 1
 class Seed:
     """A place in the tree of seeds: what makes a `SeedSequence`, without numpy."""
 
-    __slots__ = ("entropy", "key", "pool_size")
+    __slots__ = ("entropy", "first", "key", "pool_size")
 
-    def __init__(self, entropy: Any, key: tuple[int, ...], pool_size: int) -> None:
+    def __init__(
+        self, entropy: Any, key: tuple[int, ...], pool_size: int, first: int = 0
+    ) -> None:
         self.entropy = entropy
         self.key = key
         self.pool_size = pool_size
+        self.first = first  # the number of the first child that nobody has got yet
 
     def child(self, *path: int) -> Seed:
         """Return a place below this one."""
+        if path[0] != _CALL:
+            path = (path[0] + self.first, *path[1:])
         return Seed(self.entropy, (*self.key, *path), self.pool_size)
 
     def sequence(self) -> Any:
@@ -104,7 +109,12 @@ def seeds_from(value: Any, in_context: bool) -> OneCall | ManyCalls:
         sequence = value
     else:
         sequence = SeedSequence(_entropy(value))
-    seed = Seed(sequence.entropy, tuple(sequence.spawn_key), sequence.pool_size)
+    seed = Seed(
+        sequence.entropy,
+        tuple(sequence.spawn_key),
+        sequence.pool_size,
+        sequence.n_children_spawned,
+    )
     return ManyCalls(seed, first_is_plain=True) if in_context else OneCall(seed)
 
 

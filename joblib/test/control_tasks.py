@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import decimal
 import os
 import signal
 import threading
@@ -107,3 +109,96 @@ def set_variable(x):
     before = PLACE.get(None)
     PLACE.set(f"changed by {x}")
     return before
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Lets nobody set its attributes."""
+
+    code: int
+
+
+class TwoArguments(Exception):
+    """Can be pickled, and not read back."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} {b}")
+
+
+def fail_frozen(x):
+    raise Frozen(x)
+
+
+def fail_until(attempt, path):
+    """Fail with an exception that does not travel until it has been tried so often."""
+    if note(path) < attempt:
+        raise TwoArguments(1, 2)
+    return os.path.getsize(path)
+
+
+def raise_for(bad, kind, x):
+    if x in bad:
+        raise kind
+    return x
+
+
+def with_precision(i):
+    """Change the decimal context; return what it is after others had time to."""
+    decimal.getcontext().prec = i
+    time.sleep(0.02)
+    return decimal.getcontext().prec
+
+
+def die_while_sending(x):
+    """Be killed while the result is on its way, with a child that keeps the line."""
+    if x == 0:
+        if os.fork() == 0:
+            os.close(1)
+            os.close(2)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(10)
+            while True:
+                signal.pause()
+        threading.Thread(target=_die_in_write, daemon=True).start()
+        return b"x" * 50_000_000
+    return x
+
+
+def _die_in_write():
+    here = f"/proc/self/task/{os.getpid()}/syscall"
+    while True:
+        with open(here) as file:
+            words = file.read().split()
+        if len(words) > 3 and words[0] == "1" and int(words[3], 16) > 1_000_000:
+            break
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail_to_start():
+    raise OSError("no such licence")
+
+
+class Group(Exception):
+    """Holds others, as an ExceptionGroup does."""
+
+    def __init__(self, *exceptions):
+        super().__init__("group")
+        self.exceptions = exceptions
+
+
+def fail_in_group(x):
+    local = Local()
+    try:
+        try:
+            raise KeyError(local.name)
+        except KeyError as inner:
+            raise Group(inner) from None
+    finally:
+        del local
+
+
+class Local:
+    """Something that a task has at hand."""
+
+    name = "local"

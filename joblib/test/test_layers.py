@@ -189,6 +189,7 @@ LAYERS: dict[str, list[str]] = {
         "_backends.recruit",
         "_backends.headstart",
         "_backends.launching",
+        "_backends.line",
         "_backends.lanes",
         "_backends.isolated",
         "_backends.isolating",

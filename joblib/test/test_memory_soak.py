@@ -155,6 +155,7 @@ def check_what_is_left(tmp_path, directory):
         sys.modules.pop("soaked", None)
 
 
+@pytest.mark.slow
 def test_killed_processes_leave_a_cache_that_is_right(tmp_path):
     soak(tmp_path, 3)
 
