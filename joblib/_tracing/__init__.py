@@ -1,0 +1,1 @@
+"""What is recorded of traced runs, and the pictures that are made of it."""

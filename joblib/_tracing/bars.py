@@ -82,6 +82,30 @@ def rows_of(timeline: Timeline, dot: float) -> list[Row]:
     return rows
 
 
+# In points: calls are a thin line, inner tasks are thinner than outer ones.
+CALL, OUTER, INNER, GAP, LEAST = 5.0, 16.0, 10.0, 7.0, 15.0
+
+
+def height_of(row: Row) -> float:
+    """Return how high a row is drawn."""
+    return CALL if row.level < 0 else INNER if row.level else OUTER
+
+
+def placed(rows: list[Row]) -> tuple[list[float], list[float], float]:
+    """Return the tops of the rows, the tops of their lanes, and the height of all."""
+    tops: list[float] = []
+    lanes: list[float] = []
+    y = 0.0
+    for place, row in enumerate(rows):
+        if place == 0 or rows[place - 1].lane != row.lane:
+            if lanes:
+                y = max(y, lanes[-1] + LEAST) + GAP
+            lanes.append(y)
+        tops.append(y)
+        y += height_of(row) + 1
+    return tops, lanes, max(y, lanes[-1] + LEAST) if lanes else LEAST
+
+
 def merged(bars: list[Bar], dot: float) -> list[Bar]:
     """Return bars that are at least a dot wide, in order.
 
@@ -123,11 +147,11 @@ def ticks(span: Interval, most: int) -> tuple[list[float], str, float]:
     ('ms', 0.001)
     """
     length = span[1] - span[0]
-    for unit, seconds in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
-        if length >= seconds * (1 if seconds <= 1 else 3):
-            break
-    else:
-        unit, seconds = "µs", 1e-6
+    units = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6}
+    few = {"h": 3, "min": 3}  # of these units more are needed to mark fractions well
+    fitting = (n for n in units if length >= units[n] * few.get(n, 1))
+    unit = next(fitting, "µs")
+    seconds = units[unit]
     rough = length / seconds / most
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * f for f in (1, 2, 5, 10) if size * f >= rough * 0.9999)

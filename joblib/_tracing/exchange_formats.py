@@ -29,8 +29,8 @@ def chrome_of(timeline: Timeline) -> str:
     ]
     events: list[dict[str, Any]] = []
 
-    def told(name: str, lane: int, **args: Any) -> None:
-        events.append({"name": name, "ph": "M", **threads[lane], "args": args})
+    def told(what: str, lane: int, **args: Any) -> None:
+        events.append({"name": what, "ph": "M", **threads[lane], "args": args})
 
     named = set()
     for place, lane in enumerate(timeline.lanes):
@@ -44,8 +44,9 @@ def chrome_of(timeline: Timeline) -> str:
 
     for number, call in enumerate(timeline.calls):
         name = plain(f"{call.backend}, n_jobs={call.n_jobs}")
-        about = {"cat": "call", "id": number, "name": name, **threads[call.lane]}
-        args = {"level": call.level, "n_tasks": call.n_tasks}
+        about: dict[str, Any] = {"cat": "call", "id": number, "name": name}
+        about.update(threads[call.lane])
+        args: dict[str, Any] = {"level": call.level, "n_tasks": call.n_tasks}
         start, end = _micro(call.start), _micro(max(call.start, call.end))
         events.append({"ph": "b", "ts": start, **about, "args": args})
         events.append({"ph": "e", "ts": end, **about})
@@ -70,7 +71,7 @@ def chrome_of(timeline: Timeline) -> str:
         if task.error is not None:
             args["error"] = plain(task.error)
         start = _micro(task.start)
-        event = {
+        event: dict[str, Any] = {
             "name": plain(task.name),
             "cat": "task" if task.error is None else "task,failed",
             "ph": "X",

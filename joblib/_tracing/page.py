@@ -37,6 +37,7 @@ def page_of(timeline: Timeline, summary: str) -> str:
     """Return the page; `summary` is shown as it is, above the timeline."""
     totals = functions(timeline)
     colour = colours(totals)
+    columns = timeline.columns()
     line = headline(timeline)
     script = "\n".join(_part(name) for name in SCRIPTS)
     return Template(_part("page.html")).substitute(
@@ -44,7 +45,7 @@ def page_of(timeline: Timeline, summary: str) -> str:
         style=_part("page.css"),
         headline=_text(line),
         summary=f"<pre>{_text(summary)}</pre>" if summary.strip() else "",
-        legend=_legend(totals, colour),
+        legend=_legend(totals, colour, columns["names"]),
         tables="\n".join(
             [
                 _longest_table(timeline, colour),
@@ -52,7 +53,10 @@ def page_of(timeline: Timeline, summary: str) -> str:
                 _lane_table(timeline),
             ]
         ),
-        data=script_json({**timeline.columns(), "colours": colour}),
+        # By place as the names are, which may be any text.
+        data=script_json(
+            {**columns, "colours": [colour[name] for name in columns["names"]]}
+        ),
         script=f'(() => {{\n"use strict";\n{script}\n}})();',
     )
 
@@ -81,12 +85,14 @@ def _dot(colour: str) -> str:
     return f'<i class="dot" style="background:{colour}"></i>'
 
 
-def _legend(totals: list[FunctionTotal], colour: dict[str, str]) -> str:
+def _legend(
+    totals: list[FunctionTotal], colour: dict[str, str], names: list[str]
+) -> str:
     buttons = [
-        f'<button aria-pressed="false" data-name="{_text(one.name)}" '
-        f'data-place="{place}">{_dot(colour[one.name])}<b>{_text(one.name)}</b> '
+        f'<button aria-pressed="false" data-place="{names.index(one.name)}">'
+        f"{_dot(colour[one.name])}<b>{_text(one.name)}</b> "
         f"<small>{one.count:,} × {duration_text(one.median)}</small></button>"
-        for place, one in enumerate(totals[: len(PALETTE)])
+        for one in totals[: len(PALETTE)]
     ]
     rest = len(totals) - len(buttons)
     if rest:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from .timeline import Timeline
+from .timeline import Call, Task, Timeline
 
 Interval = tuple[float, float]
 
@@ -59,9 +59,7 @@ def functions(timeline: Timeline) -> list[FunctionTotal]:
         times.setdefault(task.name, []).append(task.end - task.start)
         errors[task.name] = errors.get(task.name, 0) + (task.error is not None)
     sums = [
-        FunctionTotal(
-            name, len(t), sum(t), statistics.median(t), max(t), errors[name]
-        )
+        FunctionTotal(name, len(t), sum(t), statistics.median(t), max(t), errors[name])
         for name, t in times.items()
     ]
     return sorted(sums, key=lambda one: (-one.total, one.name))
@@ -144,7 +142,7 @@ def span(timeline: Timeline) -> Interval:
 
     Clocks of other machines are known only about: a task may stand out at either end.
     """
-    both = [*timeline.tasks, *timeline.calls]
+    both: list[Task | Call] = [*timeline.tasks, *timeline.calls]
     start = min((one.start for one in both), default=0.0)
     end = max((one.end for one in both), default=0.0)
     start, end = min(0.0, start), max(timeline.duration, end)

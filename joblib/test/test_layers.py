@@ -22,7 +22,7 @@ MOST_LINES = 420
 
 # The empty __init__ files of private packages may be imported by anyone.
 ROOMS = ["_backends", "_caching", "_compress", "_engine", "_memmap", "_persist"]
-ROOMS += ["_testing"]
+ROOMS += ["_testing", "_tracing"]
 
 LAYERS: dict[str, list[str]] = {
     "0 ground": [
@@ -225,6 +225,15 @@ LAYERS: dict[str, list[str]] = {
         "_engine.holding",
         "_engine.controlled",
         "_engine.launch",
+    ],
+    "6 tracing": [
+        "_tracing.timeline",
+        "_tracing.totals",
+        "_tracing.bars",
+        "_tracing.exchange_formats",
+        "_tracing.svg",
+        "_tracing.png",
+        "_tracing.page",
     ],
     "7 loop": [
         "parallel",
