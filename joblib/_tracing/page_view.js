@@ -85,6 +85,14 @@ function shorten(pen, text, room) {
   return text.slice(0, low - half) + "…" + text.slice(text.length - half);
 }
 
+// A name in a bar: its beginning, or nothing where that says too little.
+function cut(pen, text, room) {
+  const wide = pen.measureText(text).width;
+  if (wide <= room) return text;
+  const keep = Math.floor((text.length * (room - 8)) / wide);
+  return keep < 3 ? "" : text.slice(0, keep) + "…";
+}
+
 function ticks(room) {
   const rough = (view.to - view.from) / Math.max(1, room / 105);
   const size = 10 ** Math.floor(Math.log10(rough));
@@ -187,15 +195,15 @@ function drawBar(row, item, x0, x1, y, failed) {
     }
   }
   const shown = Math.max(x, left), room = x + w - shown - 8 - (failed ? 12 : 0);
-  if (room > 26) {
-    const text = shorten(brush, shorts[T.name[item]], room);
+  if (room > 20) {
+    const text = cut(brush, shorts[T.name[item]], room);
     const size = brush.measureText(text).width, m = y + row.h / 2;
-    if (own) { // letters on hatching need a ground
+    if (own && text) { // letters on hatching need a ground
       brush.fillStyle = data.colours[T.name[item]];
       brush.fillRect(shown + 2, y + 2, size + 4, row.h - 4);
     }
     brush.fillStyle = inks[T.name[item]];
-    if (text.length > 1) brush.fillText(text, shown + 4, m + 0.5);
+    if (text) brush.fillText(text, shown + 4, m + 0.5);
   }
   brush.globalAlpha = 1;
 }

@@ -57,7 +57,7 @@ def write_png(
 
     # In points, of which an inch has 72.
     head = 50 + 12 * len(lines)
-    foot = 60 + 15 * -(-len(entries) // 4)
+    foot = 46 + 15 * -(-len(entries) // 4)
     inches = min(MOST_INCHES, (head + height + foot) / 72)
     figure = Figure(figsize=(INCHES, inches), dpi=DOTS, facecolor="white")
     FigureCanvasAgg(figure)

@@ -23,6 +23,9 @@ GUTTER = 190
 RIGHT = 16
 AXIS = 24
 LEGEND = 270
+# Bars at least so wide have their names in them, if there are no more than that.
+NAMED = 60
+MOST_NAMES = 1000
 # Bars that are elements of their own, with what they say under the pointer; the
 # others of a row are one path for each colour.
 MOST_BARS = 4000
@@ -67,6 +70,7 @@ class _Picture:
         )
         self.least = lengths[MOST_BARS] if len(lengths) > MOST_BARS else -1.0
         self.out: list[str] = []
+        self.names: list[str] = []
 
     def text(self) -> str:
         """Return the whole picture."""
@@ -104,6 +108,7 @@ class _Picture:
             self.put(GUTTER - 10, top + AXIS + y + 12, label, "m", "end")
         for row, y in zip(self.rows, tops, strict=True):
             self.row(row, top + AXIS + y, height_of(row))
+        self.out += self.names
         return bottom
 
     def axis(self, top: float, bottom: float) -> None:
@@ -135,6 +140,8 @@ class _Picture:
                 paths.setdefault(colour, []).append(box)
             if row.level >= 0 and bar.count == 1:
                 after += self.waiting(bar, y, height)
+            if row.level >= 0 and single and end - x >= NAMED:
+                self.name(bar, x, end, y + height / 2)
             if bar.failed:
                 paths.setdefault("", []).append(_mark(x, end, y, height))
         marks = paths.pop("", [])
@@ -146,6 +153,17 @@ class _Picture:
         if marks:
             self.out.append(
                 f'<path pointer-events="none" class="e" d="{"".join(marks)}"/>'
+            )
+
+    def name(self, bar: Bar, x: float, end: float, middle: float) -> None:
+        if len(self.names) < MOST_NAMES:
+            short = _short(bar.name.rpartition(".")[2] or bar.name, int(end - x) // 8)
+            red, green, blue = bytes.fromhex(self.colours[bar.name][1:])
+            light = 0.299 * red + 0.587 * green + 0.114 * blue > 135
+            self.names.append(
+                f'<text x="{x + 4:.1f}" y="{middle + 3.5:.1f}" pointer-events="none" '
+                f'style="font-size:10px;fill:{"#111" if light else "#fff"}">'
+                f"{_xml(short)}</text>"
             )
 
     def waiting(self, bar: Bar, y: float, height: float) -> list[str]:
