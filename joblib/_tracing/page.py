@@ -143,9 +143,9 @@ def _longest_table(timeline: Timeline, colour: dict[str, str]) -> str:
                 ),
                 _cell(duration_text(task.end - task.start), "n"),
                 _cell(duration_text(task.start), "n"),
-                _cell(_text(timeline.lanes[task.lane].label)),
+                _cell(_text(timeline.lanes[task.lane].label), "lane"),
                 _cell(str(task.level), "n"),
-                _cell(_text(error), "name bad" if error else ""),
+                _cell(f"<div>{_text(error)}</div>", "name bad") if error else _cell(""),
             ]
         )
     heads = ["Function", "#Duration", "#Start", "Lane", "#Level", "Error"]
@@ -176,7 +176,7 @@ def _lane_table(timeline: Timeline) -> str:
         meter = f'<meter min="0" max="1" value="{one.share:.3f}"></meter>'
         rows.append(
             [
-                _cell(_text(lane.label)),
+                _cell(_text(lane.label), "lane"),
                 _cell(f"{meter} {one.share:.0%}", "n"),
                 _cell(duration_text(one.busy), "n"),
                 _cell(f"{one.count:,}", "n"),

@@ -101,9 +101,11 @@ function placeTip(x, y) {
 }
 function placePinned() {
   if (view.pinned < 0) return;
-  const { x, y } = centre(view.pinned);
-  const row = rowFor(view.pinned);
-  placeTip(x, y + row.h / 2 - 8);
+  const { x, y } = centre(view.pinned), box = lanesCanvas.getBoundingClientRect();
+  // Below the lanes where there is room, so that it hides none of them.
+  placeTip(x, y);
+  const room = window.innerHeight - 6 - tip.offsetHeight;
+  if (box.bottom + 4 <= room) tip.style.top = Math.max(6, box.bottom + 4) + "px";
 }
 function pin(task) {
   view.pinned = task;

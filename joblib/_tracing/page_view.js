@@ -32,7 +32,7 @@ function readTheme() {
 // Light or dark letters, whichever the colour under them needs.
 const inks = data.colours.map((colour) => {
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
-  return 0.299 * r + 0.587 * g + 0.114 * b > 135 ? "#111" : "#fff";
+  return 0.299 * r + 0.587 * g + 0.114 * b > 120 ? "#111" : "#fff";
 });
 const shorts = data.names.map((name) => name.slice(name.lastIndexOf(".") + 1) || name);
 
@@ -303,7 +303,7 @@ function drawOverview() {
   strip.font = FONT;
   strip.fillStyle = theme.quiet;
   strip.textBaseline = "middle";
-  strip.fillText(shorten(strip, "lanes busy", left - 10), 6, height / 2);
+  strip.fillText(left < 80 ? "busy" : "lanes busy", 6, height / 2);
   const k = room / (span[1] - span[0]);
   const a = left + (view.from - span[0]) * k, b = left + (view.to - span[0]) * k;
   strip.globalAlpha = 0.6;

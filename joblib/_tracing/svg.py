@@ -118,7 +118,7 @@ class _Picture:
             self.out.append(
                 f'<path class="g" d="M{x:.1f} {top + AXIS - 4:.1f}V{bottom:.1f}"/>'
             )
-            end = "end" if x > WIDTH - RIGHT - 26 else "middle"
+            end = "end" if x > WIDTH - 24 else "middle"
             text = f"{round(mark / seconds, 9):g} {unit}"
             self.put(x, top + 13, text, "m q", end)
 
@@ -159,7 +159,7 @@ class _Picture:
         if len(self.names) < MOST_NAMES:
             short = _short(bar.name.rpartition(".")[2] or bar.name, int(end - x) // 8)
             red, green, blue = bytes.fromhex(self.colours[bar.name][1:])
-            light = 0.299 * red + 0.587 * green + 0.114 * blue > 135
+            light = 0.299 * red + 0.587 * green + 0.114 * blue > 120
             self.names.append(
                 f'<text x="{x + 4:.1f}" y="{middle + 3.5:.1f}" pointer-events="none" '
                 f'style="font-size:10px;fill:{"#111" if light else "#fff"}">'
