@@ -81,6 +81,10 @@ class _Ending:
             # The workers have no part in that then, and other calls may use them.
             run.spares_workers = _is_over(run, 0 if apart else _TIME_TO_LOOK)
         run.end(apart)
+        if not apart:
+            # Another thread may be about it, and stop workers that a next call of
+            # this one would be given.
+            run.wait_until_over()
 
 
 def _is_over(run: Run, seconds: float) -> bool:

@@ -6,25 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from statistics import median
 
-from .figures import Figures, figures_of
 from .timeline import Timeline
+from .totals import Figures, duration_text, figures_of
 
 #: a task of less is too short to be sent to another process by itself
 SHORT = 1e-3
 #: a share of the lanes' time that leaves something to be gained
 IDLE = 0.7
-
-
-def seconds(value: float) -> str:
-    """Return a time with a unit.
-
-    >>> seconds(75), seconds(1.5), seconds(0.0123), seconds(4.2e-5)
-    ('75 s', '1.50 s', '12.3 ms', '42.0 us')
-    """
-    scales = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
-    unit, scale = next((pair for pair in scales if value >= pair[1]), scales[-1])
-    value /= scale
-    return f"{value:.{0 if value >= 50 else 1 if value >= 10 else 2}f} {unit}"
 
 
 def size(n_bytes: float) -> str:
@@ -46,7 +34,7 @@ def summary_of(timeline: Timeline) -> str:
     """Return what happened, a line each, and what to do about it."""
     tasks, calls = timeline.tasks, timeline.calls
     if not tasks:
-        return f"No task was run within {seconds(timeline.duration)}."
+        return f"No task was run within {duration_text(timeline.duration)}."
     found = figures_of(timeline)
     outer = [call for call in calls if call.parent is None]
     how = Counter(f"{call.backend}, n_jobs={call.n_jobs}" for call in outer)
@@ -57,11 +45,11 @@ def summary_of(timeline: Timeline) -> str:
     lines = [
         f"{_many(len(tasks), 'task')} of {_many(len(outer), 'call')}"
         + (f" and {_many(nested, 'call')} within tasks" if nested else "")
-        + f" in {seconds(timeline.duration)} ({kinds})",
+        + f" in {duration_text(timeline.duration)} ({kinds})",
         f"At work: {found.share:.0%} of {_many(found.lanes, 'lane')} during the calls",
-        f"A task took {seconds(median(times))} (median), the longest "
-        f"{seconds(times[longest])} ({tasks[longest].name})",
-        f"Overhead: {seconds(found.overhead)} a task",
+        f"A task took {duration_text(median(times))} (median), the longest "
+        f"{duration_text(times[longest])} ({tasks[longest].name})",
+        f"Overhead: {duration_text(found.overhead)} a task",
         f"Arguments: {size(sum(t.bytes_in for t in tasks))}, results: "
         f"{size(sum(t.bytes_out for t in tasks))} (estimates)",
     ]
@@ -97,19 +85,21 @@ def _advice(timeline: Timeline, found: Figures) -> Iterator[str]:
 
     if is_process and typical < SHORT and found.overhead > typical:
         yield (
-            f"tasks of {seconds(typical)} ({name}) are short beside what it costs to "
-            f"send them, {seconds(found.overhead)}: give each more to do, pass "
+            f"tasks of {duration_text(typical)} ({name}) are short beside what it costs to "
+            f"send them, {duration_text(found.overhead)}: give each more to do, pass "
             "batch_size, or use threads if the function releases the GIL."
         )
     elif lanes > 1 and not is_process and worked < IDLE and typical < SHORT:
-        yield (f"tasks of {seconds(typical)} ({name}) are short: give each more to do.")
+        yield (
+            f"tasks of {duration_text(typical)} ({name}) are short: give each more to do."
+        )
     last = max(members, key=lambda place: tasks[place].end)
     alone = tasks[last].end - max(
         (tasks[place].end for place in members if place != last), default=call.start
     )
     if len(members) > 1 and lanes > 1 and wall and alone > 0.25 * wall:
         yield (
-            f"for {seconds(alone)} of {seconds(wall)} there was one task left "
+            f"for {duration_text(alone)} of {duration_text(wall)} there was one task left "
             f"({tasks[last].name}): start long tasks first, or split them."
         )
     if call.n_jobs > len(members) > 0 and wall > 0.1:

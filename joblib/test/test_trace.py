@@ -15,9 +15,9 @@ from joblib import Parallel, delayed, parallel_config, shutdown, trace
 from joblib._engine import recording
 from joblib._engine.recording import CallSeen, Place, TasksSeen, size_of
 from joblib._tracing.assembly import assemble
-from joblib._tracing.figures import figures_of
 from joblib._tracing.summary import summary_of
 from joblib._tracing.timeline import Call, Lane, Task, Timeline
+from joblib._tracing.totals import figures_of
 from joblib.test import trace_tasks as tasks
 from joblib.test.backends import ApplyAsyncBackend, InlineBackend
 
