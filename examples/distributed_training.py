@@ -158,8 +158,9 @@ def main(scheduler=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+    parser = argparse.ArgumentParser(description="Train models on a cluster.")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="run on this cluster, tcp://host:port"
     )
-    sys.exit(0 if main(parser.parse_args().scheduler) else 1)
+    if not main(parser.parse_args().scheduler):
+        sys.exit(1)
