@@ -307,6 +307,42 @@ def life_of_a_task() -> None:
     drawing.save()
 
 
+def loop() -> None:
+    """A loop, for the gallery."""
+    drawing = Drawing("loop", 400, 280, "A loop", "A loop whose turns run at once.")
+    drawing.box(24, 116, 120, 48, [("for x in data", "strong")], "question")
+    for number in range(4):
+        top = 28 + 60 * number
+        drawing.arrow(f"M144 140 H182 V{top + 22} H218")
+        drawing.box(220, top, 90, 44, [(f"f(x{number})", "code")], indent=24)
+        drawing.arrow(f"M310 {top + 22} H342 V140 H376")
+    drawing.save()
+
+
+def cluster() -> None:
+    """A cluster whose tasks make calls, for the gallery."""
+    drawing = Drawing(
+        "cluster",
+        400,
+        280,
+        "A cluster",
+        "A search on workers, each with tasks of tasks.",
+    )
+    drawing.box(16, 116, 108, 48, [("a search", "strong")], "question")
+    for number in range(2):
+        top = 22 + 128 * number
+        drawing.arrow(f"M124 140 H150 V{top + 54} H176")
+        drawing.box(178, top, 206, 108, [], "")
+        drawing.text(190, top + 26, "a forest", "strong")
+        for tree in range(3):
+            drawing.box(
+                190 + 62 * tree, top + 44, 54, 48, [("tree", "muted")], "question"
+            )
+    drawing.save()
+
+
 if __name__ == "__main__":
+    loop()
+    cluster()
     negotiation()
     life_of_a_task()

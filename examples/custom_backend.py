@@ -7,6 +7,8 @@ library's ``concurrent.futures``: the class below is all of it, and it passes th
 contract that joblib's own backends are held to.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/life_of_a_task.svg"
+
 # %%
 # The backend
 # -----------

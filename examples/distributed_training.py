@@ -14,6 +14,8 @@ Run it as it is, and it starts two worker processes on this machine. Or give it 
 cluster of yours: ``python distributed_training.py --scheduler tcp://host:8786``.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/cluster.svg"
+
 import argparse
 import os
 import sys

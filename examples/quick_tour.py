@@ -7,6 +7,8 @@ a dask cluster, and the words with which a loop says what it needs, wherever its
 has it run.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/loop.svg"
+
 # %%
 # A loop
 # ------

@@ -9,6 +9,8 @@ one array, so that shared memory *is required* in prediction. Its user knows ano
 two: how many cores there are, and whether a cluster is at hand.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/negotiation.svg"
+
 # %%
 # The author's part
 # -----------------
