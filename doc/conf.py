@@ -26,6 +26,7 @@ extensions = [
 exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py"]
 templates_path = ["_templates"]
 autosummary_generate = True
+default_role = "autolink"  # `Parallel` in a docstring is a link to it
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 # Members are listed by the pages that want them, not in every class's docstring.

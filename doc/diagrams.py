@@ -284,8 +284,8 @@ def life_of_a_task() -> None:
         196,
         [
             ("with retrieval_context():", code),
-            ("    wait", code),
-            ("    yield results", code),
+            ("\u00a0\u00a0\u00a0\u00a0wait", code),
+            ("\u00a0\u00a0\u00a0\u00a0yield results", code),
             ("in order, or as done", plain),
         ],
     )

@@ -7,8 +7,6 @@ library's ``concurrent.futures``: the class below is all of it, and it passes th
 contract that joblib's own backends are held to.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/life_of_a_task.svg"
-
 # %%
 # The backend
 # -----------
@@ -17,6 +15,7 @@ contract that joblib's own backends are held to.
 # exactly once, when the function has ended, however it ended. What the callback is called
 # with comes back to ``retrieve_result_callback``, which returns the results or raises.
 
+# sphinx_gallery_thumbnail_path = "_static/life_of_a_task.svg"
 import os
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 

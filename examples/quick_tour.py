@@ -7,8 +7,6 @@ a dask cluster, and the words with which a loop says what it needs, wherever its
 has it run.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/loop.svg"
-
 # %%
 # A loop
 # ------
@@ -18,6 +16,7 @@ has it run.
 # The guard, ``if __name__ == "__main__":``, belongs in every script that starts
 # processes which import it: without one, each of them would do all of it anew.
 
+# sphinx_gallery_thumbnail_path = "_static/loop.svg"
 from math import sqrt
 
 from joblib import Parallel, delayed

@@ -9,14 +9,13 @@ one array, so that shared memory *is required* in prediction. Its user knows ano
 two: how many cores there are, and whether a cluster is at hand.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/negotiation.svg"
-
 # %%
 # The author's part
 # -----------------
 # A small forest, of scikit-learn's trees. Nothing in it names a backend or a number of
 # jobs: ``n_jobs=None`` takes what the context says.
 
+# sphinx_gallery_thumbnail_path = "_static/negotiation.svg"
 import threading
 
 import numpy as np
