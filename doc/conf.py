@@ -26,7 +26,11 @@ extensions = [
 exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py"]
 templates_path = ["_templates"]
 autosummary_generate = True
-default_role = "autolink"  # `Parallel` in a docstring is a link to it
+# `Parallel` in a docstring is a link where there is a page to go to. What is written as a
+# link, such as :func:`delayed`, has to lead somewhere.
+default_role = "autolink"
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", ".*")]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 # Members are listed by the pages that want them, not in every class's docstring.
