@@ -16,7 +16,6 @@ contract that joblib's own backends are held to.
 # with comes back to ``retrieve_result_callback``, which returns the results or raises.
 
 # sphinx_gallery_thumbnail_path = "_static/life_of_a_task.svg"
-import os
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import joblib
@@ -39,9 +38,12 @@ class ExecutorBackend(ParallelBackendBase):
         return n_jobs if n_jobs > 0 else max(joblib.cpu_count() + 1 + n_jobs, 1)
 
     def configure(self, n_jobs=1, parallel=None, **options):
-        n_jobs = super().configure(n_jobs, parallel)
-        self.executor = ThreadPoolExecutor(n_jobs)
-        return n_jobs
+        self.n_jobs = super().configure(n_jobs, parallel)
+        self.executor = ThreadPoolExecutor(self.n_jobs)
+        return self.n_jobs
+
+    def sibling(self):
+        return type(self)()  # for a call that begins while this one goes on
 
     def submit(self, func, callback=None):
         future = self.executor.submit(func)
@@ -57,7 +59,7 @@ class ExecutorBackend(ParallelBackendBase):
     def abort_everything(self, ensure_ready=True):
         self.executor.shutdown(wait=False, cancel_futures=True)
         if ensure_ready:
-            self.executor = ThreadPoolExecutor(self.effective_n_jobs(2))
+            self.executor = ThreadPoolExecutor(self.n_jobs)
 
     def terminate(self):
         if self.executor is not None:
@@ -133,8 +135,6 @@ for check in backend_checks():
     print(f"{check.__name__:<24}{check.__doc__.splitlines()[0]}")
 
 # %%
-# For processes instead of threads, change the executor, and drop the flags: tasks of a
-# process pool see no memory of the caller's. What is to be pickled then is the function
-# that ``submit`` gets.
-
-print(f"all of it in process {os.getpid()}")
+# For processes instead of threads, change the executor and drop the two flags: the tasks of
+# a process pool do not see the caller's memory. What is pickled then is the function that
+# ``submit`` gets.
