@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = $(PYTHON) continuous_integration/run.py
 
-.PHONY: help demo test test-all-pythons test-sklearn unit soak upstream lint conformance bench asv doc clean
+.PHONY: help demo test test-all-pythons test-sklearn unit soak upstream lint conformance bench asv movie doc clean
 
 help:  ## say what there is
 	@$(RUN) help
@@ -39,6 +39,9 @@ bench:  ## this joblib, upstream's release and peers side by side
 
 asv:  ## the asv benchmarks, quickly
 	@$(RUN) asv
+
+movie:  ## doc/_static/movie.svg, from a search on a cluster
+	@$(RUN) movie
 
 doc:  ## the documentation, into doc/_build/html
 	@$(RUN) doc

@@ -196,7 +196,9 @@ def cluster():
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    return Client(LocalCluster(2, threads_per_worker=1, dashboard_address=None))
+    return Client(
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    )
 
 
 @workload

@@ -275,7 +275,9 @@ def step_unit(
     runner.run(title, argv, UNIT_TIMEOUT, report=report, output=output)
 
 
-def step_soak(runner: Runner, python: Path, seconds: int = 0) -> None:
+def step_soak(
+    runner: Runner, python: Path, seconds: int = 0, output: Path | None = None
+) -> None:
     report = REPORTS / "soak.xml"
     # with the output of those that pass, which are their figures
     argv = [python, "-m", "pytest", "-q", "-rP", "-m", "soak", "joblib"]
@@ -285,6 +287,7 @@ def step_soak(runner: Runner, python: Path, seconds: int = 0) -> None:
         SOAK_TIMEOUT + 2 * seconds,
         env={"JOBLIB_SOAK_SECONDS": str(seconds)} if seconds else None,
         report=report,
+        output=output,
     )
 
 
@@ -377,9 +380,12 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_lint(runner, python)
     step_asv_check(runner, python)
     step_unit(runner, python)
-    step_soak(runner, python)
-    step_upstream(runner, python)
-    step_conformance(runner, python, options.arguments)
+    # Beside one another, since tests wait most of their time.
+    with ThreadPoolExecutor(1) as pool:
+        soak = pool.submit(step_soak, runner, python, output=REPORTS / "soak.txt")
+        step_upstream(runner, python)
+        step_conformance(runner, python, options.arguments)
+        soak.result()
     step_sklearn(runner, python, SKLEARN_QUICK)
     step_demo(runner, python)
     step_install(runner, python)
@@ -459,6 +465,12 @@ def command_doc(runner: Runner, options: argparse.Namespace) -> None:
         print(f"open {(built / 'index.html').relative_to(ROOT)}")
 
 
+def command_movie(runner: Runner, options: argparse.Namespace) -> None:
+    """Record a nested search, and draw doc/_static/movie.svg."""
+    out = ROOT / "doc" / "_static" / "movie.svg"
+    runner.run("movie", [home("demo"), ROOT / "doc" / "movie.py", out], 300)
+
+
 def command_clean(runner: Runner, options: argparse.Namespace) -> None:
     """Remove what these commands made, the environments included."""
     made = [BUILD, ROOT / "dist", ROOT / "doc" / "_build", ROOT / "doc" / "generated"]
@@ -482,6 +494,7 @@ COMMANDS = {
     "bench": command_bench,
     "asv": command_asv,
     "doc": command_doc,
+    "movie": command_movie,
     "clean": command_clean,
 }
 

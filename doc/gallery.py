@@ -13,6 +13,7 @@ ORDER = [
     "random_forests.py",
     "out_of_core_arrays.py",
     "generators.py",
+    "tracing_a_slow_run.py",
     "cached_pipeline.py",
     "custom_backend.py",
 ]

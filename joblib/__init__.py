@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._backends.ending import shutdown
     from ._cloudpickle_wrapper import wrap_non_picklable_objects
     from ._store_backends import StoreBackendBase
+    from ._tracing.session import trace
     from .compressor import register_compressor
     from .hashing import hash
     from .logger import Logger, PrintTime
@@ -72,6 +73,7 @@ __all__ = [
     "register_task_context",
     "shutdown",
     "task_seed",
+    "trace",
     "unregister_task_context",
     "wrap_non_picklable_objects",
 ]
@@ -102,6 +104,7 @@ _HOME = {
     "register_task_context": "parallel",
     "shutdown": "_backends.ending",
     "task_seed": "parallel",
+    "trace": "_tracing.session",
     "unregister_task_context": "parallel",
     "wrap_non_picklable_objects": "_cloudpickle_wrapper",
 }

@@ -184,6 +184,11 @@ class Parallel(BackendHolder):
         Workers may idle if it is less than `n_jobs`. Default: no bound.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
         Each task gets a child of it by its number; see `task_seed`. Default: none.
+    progress : bool, str or callable, default=False
+        True or a label shows a bar of the tasks that are done: tqdm's where that is
+        installed, else a line on stderr. A callable gets ``(done, total, seconds)``
+        after each batch that is done, one call at a time; `total` is None while it is
+        not known. An error in it ends the call.
     **backend_kwargs
         Passed to the backend's ``configure``.
 
@@ -235,6 +240,7 @@ class Parallel(BackendHolder):
         retry_on: Any = NOT_GIVEN,
         max_pending_results: Any = NOT_GIVEN,
         seed: Any = NOT_GIVEN,
+        progress: Any = NOT_GIVEN,
         **backend_kwargs: Any,
     ) -> None:
         super().__init__()
@@ -256,6 +262,7 @@ class Parallel(BackendHolder):
                 "retry_on": retry_on,
                 "max_pending_results": max_pending_results,
                 "seed": seed,
+                "progress": progress,
             },
         )
 

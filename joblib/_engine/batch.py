@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .context import DEFAULTS, SHARED_BY, WRAPPERS, _backend
+from .context import CONTROLS, DEFAULTS, SHARED_BY, TRACES, WRAPPERS, _backend
 
 #: one task: the function, its positional and its keyword arguments
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -171,6 +171,8 @@ class Plan:
         backend's; None stands for none.
     shared_by : int, default=1
         How many tasks, of this call and of those around it, share the machine.
+    recorder : Recorder, optional
+        Takes down what each task does, while the call is traced.
     """
 
     __slots__ = (
@@ -179,6 +181,7 @@ class Plan:
         "user_wrappers",
         "wrappers",
         "shared_by",
+        "recorder",
         "config",
     )
 
@@ -188,26 +191,32 @@ class Plan:
         user_wrappers: tuple[Any, ...] = (),
         wrappers: Iterable[Any] = (),
         shared_by: int = 1,
+        recorder: Any = None,
     ) -> None:
         pair = nested if isinstance(nested, tuple) else (nested, None)
         self.backend, self.n_jobs = pair
         self.user_wrappers = user_wrappers
         self.wrappers = tuple(w for w in wrappers if w is not None)
         self.shared_by = shared_by
+        self.recorder = recorder
         self.config = self.over(DEFAULTS)
 
     def over(self, config: dict[str, Any]) -> dict[str, Any]:
         """Return the settings that tasks find, given those of their thread."""
         changed = {**config, "backend": self.backend, "n_jobs": self.n_jobs}
+        changed.pop(CONTROLS, None)  # asked of this call, and not of those within it
         if self.user_wrappers:
             changed[WRAPPERS] = self.user_wrappers
         if self.shared_by > 1:
             changed[SHARED_BY] = self.shared_by
+        if self.recorder is not None:
+            changed[TRACES] = self.recorder.traces
         return changed
 
     def __reduce__(self) -> tuple[Any, ...]:
         pair = (self.backend, self.n_jobs)
-        return Plan, (pair, self.user_wrappers, self.wrappers, self.shared_by)
+        given = pair, self.user_wrappers, self.wrappers, self.shared_by
+        return Plan, given if self.recorder is None else (*given, self.recorder)
 
 
 class BatchedCalls:
@@ -290,7 +299,10 @@ class BatchedCalls:
             local["config"] = before
 
     def _results(self) -> list[Any]:
-        wrappers = self._plan.wrappers
+        wrappers, recorder = self._plan.wrappers, self._plan.recorder
+        if recorder is not None:
+            results: list[Any] = recorder.results(self.items, wrappers)
+            return results
         if wrappers:
             return [run_wrapped(wrappers, task) for task in self.items]
         return [func(*args, **kwargs) for func, args, kwargs in self.items]

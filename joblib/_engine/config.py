@@ -55,6 +55,7 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
     retry_on : type or tuple of type, default=Exception
     max_pending_results : int, optional
     seed : int, sequence of int or numpy.random.SeedSequence, optional
+    progress : bool, str or callable, default=False
         As in `Parallel`, for the calls made in this block; not for those that their
         tasks make, but for `seed`. `max_pending_results` holds for generators only.
         With `seed`, each call gets seeds of its own, in the order of the calls.
@@ -96,6 +97,7 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
         retry_on: Any = NOT_GIVEN,
         max_pending_results: Any = NOT_GIVEN,
         seed: Any = NOT_GIVEN,
+        progress: Any = NOT_GIVEN,
         **backend_params: Any,
     ) -> None:
         self.old_parallel_config = current()
@@ -106,6 +108,7 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
             "retry_on": retry_on,
             "max_pending_results": max_pending_results,
             "seed": seed,
+            "progress": progress,
         }
         asked = checked(controls, in_context=True)
         backend = self._check_backend(backend, inner_max_num_threads, **backend_params)

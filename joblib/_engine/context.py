@@ -32,6 +32,8 @@ SHARED_BY = "shared_by"
 CONTROLS = "controls"
 #: where the running task stands in the tree of random seeds
 TASK_SEED = "task_seed"
+#: what takes the calls made here down: the names of traces, the outermost first
+TRACES = "traces"
 
 #: ``.config`` is the innermost context's dict; absent or None where there is none
 _backend = threading.local()

@@ -18,10 +18,12 @@ from .batch import BatchedCalls, explain_undelayed, name_of, run_wrapped
 from .context import _backend, current
 from .controls import Controls, TaskTimedOut, without_controls
 from .job import TASK_PENDING
+from .meter import Meter
 from .retrieval import timeout_error
 from .run import Run
 from .seeds import Seed, SeededTask
 from .source import Source
+from .states import State
 
 
 # -------------------------------------------------------------- on the way out
@@ -153,14 +155,22 @@ class WindowedSource(Source):
 class ControlledRun(Run):
     """A run that does as its `Controls` say."""
 
-    __slots__ = ("_batches", "_feeder", "_retries", "_suspects", "_tries", "controls")
+    __slots__ = (
+        "_announced _batches _feeder _meter _outcome _retries _suspects _tries controls"
+    ).split()
 
     def __init__(self, *args: Any, controls: Controls, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.controls = controls
-        self.draws = False
+        if controls.one_by_one or controls.max_pending_results is not None:
+            self.draws = False
+        self._outcome = self._retrieve
         if controls.one_by_one:
             self._retrieve = _Settled.get
+        self._meter: Meter | None = None
+        if controls.progress is not None:
+            self._meter = Meter(controls.progress, self, self.parallel.n_tasks)
+            self._announced, self.progress = self.progress, self._report
         self._retries = controls.retries
         if self.backend.retries_by_itself(controls.retry_on):
             self._retries = 0
@@ -170,6 +180,30 @@ class ControlledRun(Run):
         #: jobs that wait for their turn to run alone
         self._suspects: deque[Any] = deque()
         self._feeder: _Feeder | None = None
+
+    def trace(self, call: Any) -> None:
+        """Have a `TracedCall` take the call down."""
+        super().trace(call)
+        if self.controls.one_by_one:
+            self._outcome = call.receiving(self._outcome)
+            self._retrieve = _Settled.get
+
+    def _report(self) -> None:
+        meter, announced = self._meter, self._announced
+        if announced is not None:
+            announced()
+        if meter is not None:
+            meter.advance()
+
+    def end(self, apart: bool = False) -> None:
+        """Stop what is left, and show the end."""
+        try:
+            super().end(apart)
+        finally:
+            self._announced = None
+            meter, self._meter = self._meter, None
+            if meter is not None:
+                meter.end(self.state is State.DONE)
 
     # ------------------------------------------------------------- each outcome
     def _form(self, items: list[Any], job: Any) -> BatchedCalls:
@@ -187,8 +221,10 @@ class ControlledRun(Run):
             return
         settled: _Settled | None
         try:
-            settled = _Settled(self.backend.retrieve_result_callback(out))
+            settled = _Settled(self._outcome(out))
         except BaseException as error:  # the task's
+            if self.traced is not None:
+                self.traced.lost(self._name(job), job.dispatch_timestamp, error)
             settled = self._settle(job, out, error)
         if settled is not None:
             self._batches.pop(job, None)
@@ -217,12 +253,14 @@ class ControlledRun(Run):
         return _Settled([in_place(error)])
 
     def _timed_out(self, job: Any) -> Exception:
-        batch = self._batches.get(job)
-        name = "?" if batch is None else name_of(batch.items[0][0])
         return timeout_error(
-            f"Task {job.start}, a call of the function {name!r}, ran for longer than "
+            f"Task {job.start}, a call of the function {self._name(job)!r}, ran for longer than "
             f"task_timeout={self.controls.task_timeout:g} seconds, and was given up."
         )
+
+    def _name(self, job: Any) -> str:
+        batch = self._batches.get(job)
+        return "?" if batch is None else name_of(batch.items[0][0])
 
     def _send_again(self, job: Any) -> None:
         job.dispatch_timestamp = time()
@@ -252,7 +290,7 @@ class ControlledRun(Run):
         self._feeder = feeder = _Feeder(self)
         for result in results:
             source.taken += 1
-            if self._owes() and not self.exhausted:
+            if self.owes() and not self.exhausted:
                 feeder.wake()
             yield result
             result = None
@@ -263,10 +301,7 @@ class ControlledRun(Run):
         assert isinstance(source, WindowedSource)
         try:
             while (
-                self.active
-                and self._owes()
-                and not self.exhausted
-                and source.room() > 0
+                self.active and self.owes() and not self.exhausted and source.room() > 0
             ):
                 if not self._dispatch():
                     # Somebody was at the source, and may have found no room there.

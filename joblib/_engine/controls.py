@@ -9,6 +9,7 @@ from typing import Any
 
 from .._utils import _Sentinel
 from .context import CONTROLS, TASK_SEED
+from .meter import check_progress
 
 #: stands for a control that a call or a context says nothing about
 NOT_GIVEN = _Sentinel(None)
@@ -32,6 +33,7 @@ class Controls:
     max_pending_results: int | None = None
     #: has `of_next_call`
     seed: Any = None
+    progress: Any = None
 
     @property
     def one_by_one(self) -> bool:
@@ -101,6 +103,7 @@ _CHECKS = {
     "retries": _retries,
     "retry_on": _retry_on,
     "max_pending_results": _max_pending_results,
+    "progress": check_progress,
 }
 
 

@@ -10,10 +10,13 @@ iterable may well wait for that result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .batch import BatchedCalls, Plan, Task, run_wrapped
+from .states import ANY
 
 if TYPE_CHECKING:
     from .run import Run
@@ -43,19 +46,29 @@ class OpenBatch(BatchedCalls):
         self._job = job
 
     def _results(self) -> list[Any]:
+        wrappers, recorder = self._plan.wrappers, self._plan.recorder
+        if recorder is not None:
+            recording = recorder.recording(wrappers)
+            try:
+                return self._draw(recording.run)
+            finally:
+                recording.close()
+        return self._draw(partial(run_wrapped, wrappers) if wrappers else None)
+
+    def _draw(self, run_task: Callable[[Task], Any] | None) -> list[Any]:
+        """Run tasks until it is time to come back; with `run_task`, if there is one."""
         end = perf_counter() + SLICE
         run, job = self._run, self._job
-        wrappers = self._plan.wrappers
         (task,), index, count = self.items, job.start, 1
         while True:
-            if wrappers:
-                run.publish(index, run_wrapped(wrappers, task))
+            if run_task is not None:
+                publish(run, index, run_task(task))
             else:
                 func, args, kwargs = task
-                run.publish(index, func(*args, **kwargs))
+                publish(run, index, func(*args, **kwargs))
             if perf_counter() >= end:
                 break
-            drawn = run.draw()
+            drawn = draw(run)
             if drawn is None:
                 break
             task, index = drawn
@@ -63,3 +76,42 @@ class OpenBatch(BatchedCalls):
             count += 1
         job.batch_size = count
         return []  # they have been handed over
+
+
+def draw(run: Run) -> tuple[Task, int] | None:
+    """Give a worker that has time its next task, and the task's number.
+
+    None where there is none to be had at once.
+    """
+    lock = run.source.lock
+    if not run.draining or not lock.acquire(False):
+        return None
+    try:
+        items = run.source.take(1)
+        if not items:
+            return None
+        number = run.n_dispatched_tasks
+        run.n_dispatched_tasks = number + 1
+    except BaseException as error:  # told before the lock goes, as in `dispatch_one`
+        run.fail(error)
+        raise
+    finally:
+        lock.release()
+    # Somebody may have found the lock taken, and left a batch to us.
+    if run.owes():
+        run.pay()
+    return items[0], number
+
+
+def publish(run: Run, number: int, result: Any) -> None:
+    """Hand the result of one task over; wake the caller if it waits for it."""
+    if not run.active:
+        return  # nobody will take it, and it must not be kept
+    if run.ordered:
+        run.ready[number] = result
+    else:
+        run.finished.append(result)
+    # Without the lock: the caller says first what it waits for, and then looks.
+    awaited = run.awaited
+    if awaited is not None and (awaited is ANY or awaited == number):
+        run.wake()

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .batch import Plan
-from .context import SHARED_BY, WRAPPERS, current
+from .context import SHARED_BY, TRACES, WRAPPERS, current
 from .controls import Controls, check_controls
 from .credit import Credit
 from .forwarding import wrappers_for_call
+from .recording import traced_call
 from .report import CallReport
 from .run import Run
 from .source import Source, initial_tasks
@@ -63,15 +64,18 @@ def make_run(
 
         seed = None if controls.seed is None else controls.seed.of_next_call()
         inner = tuple(w for w in wrappers if w is not None) if runs_inline else None
-        iterator = prepared(iterator, controls, seed, inner)
+        if seed is not None or inner is not None or controls.one_by_one:
+            iterator = prepared(iterator, controls, seed, inner)
         if runs_inline:
             wrappers = []  # they run around each try
+    traced = traced_call(backend, n_jobs) if TRACES in config else None
     plan = Plan(
         # Tasks that run in the caller leave its context as it is.
         None if runs_inline else backend.get_nested_backend(),
         user_wrappers,
         wrappers,
         shared_by,
+        None if traced is None else traced.recorder,
     )
     is_default = parallel.pre_dispatch == DEFAULT_PRE_DISPATCH
     limit = None if runs_inline else initial_tasks(parallel.pre_dispatch, n_jobs)
@@ -111,4 +115,6 @@ def make_run(
         dispatch=parallel.dispatch_one_batch if watched else None,
         progress=None if silent else parallel.print_progress,
     )
+    if traced is not None:
+        run.trace(traced)
     return run, (fixed or 1) if runs_inline else 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from time import monotonic
 from types import TracebackType
@@ -12,7 +13,8 @@ from typing import Any
 
 from .batch import explain_undelayed, run_wrapped
 from .relief import before_waiting
-from .run import ANY, END, Run
+from .run import Run
+from .states import ANY, END
 
 # Seconds. A Ctrl-C does not end a wait when it comes just before it, or when the
 # system has another thread take the signal; on Windows it never does.
@@ -208,6 +210,9 @@ def _all(run: Run) -> list[Any]:
 
 def _fetched(run: Run) -> Iterator[Any]:
     """Yield results in order, fetched from a backend that has no callback for it."""
+    retrieve = partial(run.backend.retrieve_result, timeout=run.timeout)
+    if run.traced is not None:
+        retrieve = run.traced.receiving(retrieve)
     while True:
         with run.condition:
             run.awaited = ANY
@@ -221,7 +226,7 @@ def _fetched(run: Run) -> Iterator[Any]:
             finally:
                 run.awaited = None
             job = run.jobs.popleft()
-        results = run.backend.retrieve_result(job.job, timeout=run.timeout)
+        results = retrieve(job.job)
         # A backend that calls back late, or never, must not stop the rest.
         run.complete(job, None)
         yield from results
@@ -259,6 +264,22 @@ def stream(run: Run) -> Iterator[Any]:
     parallel.print_progress()
 
 
+def _inline_runner(run: Run) -> Callable[[Any], Any] | None:
+    """Return what runs a task in the caller; None if nothing is to be done but that."""
+    plan = run.plan
+    if plan.recorder is not None:
+        recording = plan.recorder.recording(plan.wrappers)
+
+        def run_recorded(task: Any) -> Any:
+            try:
+                return recording.run(task)
+            finally:
+                recording.close()
+
+        return run_recorded
+    return partial(run_wrapped, plan.wrappers) if plan.wrappers else None
+
+
 def inline(run: Run, size: int) -> Iterator[Any]:
     """Run the tasks in the caller; yield None first, and then each result.
 
@@ -267,7 +288,7 @@ def inline(run: Run, size: int) -> Iterator[Any]:
     run.begin()
     parallel = run.parallel
     progress = run.progress
-    wrappers = run.plan.wrappers
+    run_task = _inline_runner(run)
     iterator = run.source.iterator
     batches: Iterator[Any] = (
         iterator if size == 1 else iter(lambda: list(islice(iterator, size)), [])
@@ -284,8 +305,8 @@ def inline(run: Run, size: int) -> Iterator[Any]:
                     _check(run)
                 run.n_dispatched_tasks += 1
                 begun[:] = (task,)
-                if wrappers:
-                    result = run_wrapped(wrappers, task)
+                if run_task is not None:
+                    result = run_task(task)
                 else:
                     func, args, kwargs = task
                     result = func(*args, **kwargs)

@@ -21,15 +21,11 @@ from .._backends.base import overrides
 from .batch import BatchedCalls, Plan
 from .drawing import OpenBatch
 from .job import TASK_DONE, TASK_ERROR, TASK_PENDING
-from .states import NEXT, State
+from .states import ANY, NEXT, State
 
 if TYPE_CHECKING:
     from .credit import Credit
     from .source import Source
-
-#: what the caller waits for, when it is not one job: whatever comes next, the end
-ANY = object()
-END = object()
 
 
 class Run:
@@ -67,7 +63,7 @@ class Run:
         "backend by_callback caller condition draining draws ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
-        "ready progress source spares_workers state timeout whole"
+        "ready progress source spares_workers state timeout traced whole"
     ).split()
 
     def __init__(
@@ -127,6 +123,7 @@ class Run:
         self._make_job = make_job
         self._override = dispatch
         self.progress = progress
+        self.traced: Any = None  # what takes the call down, while it is traced
         # Asked once a call: does this backend do either?
         adapts = overrides(backend, "compute_batch_size")
         fixed = batch_size or (None if adapts else 1)
@@ -137,6 +134,11 @@ class Run:
             backend.lets_workers_draw and batch_size is None and dispatch is None
         ) and timeout is None  # which must not run while a worker reads the iterable
         self.plan = plan
+
+    def trace(self, call: Any) -> None:
+        """Have a `TracedCall` take the call down."""
+        self.traced = call
+        self._retrieve = call.receiving(self._retrieve)
 
     # ------------------------------------------------------------------ state
     def _move(self, to: State) -> bool:
@@ -194,6 +196,8 @@ class Run:
             if given_up and self.n_dispatched_batches and not self.is_inline:
                 self.backend.abort_everything(ensure_ready=self.managed)
         finally:
+            if self.traced is not None:
+                self.traced.end()
             try:
                 self.backend.stop_call()
             finally:
@@ -243,8 +247,8 @@ class Run:
             if not self._move(State.DRAINING):
                 return
         if stays:
-            self._pay()
-        elif self._owes() and not self.exhausted:
+            self.pay()
+        elif self.owes() and not self.exhausted:
             threading.Thread(
                 target=self._pay_apart, name="joblib-dispatch", daemon=True
             ).start()
@@ -308,30 +312,6 @@ class Run:
         """Yield results to the consumer of a generator."""
         return results
 
-    def draw(self) -> tuple[Any, int] | None:
-        """Give a worker that has time its next task, and the task's number.
-
-        None where there is none to be had at once.
-        """
-        lock = self.source.lock
-        if not self.draining or not lock.acquire(False):
-            return None
-        try:
-            items = self.source.take(1)
-            if not items:
-                return None
-            number = self.n_dispatched_tasks
-            self.n_dispatched_tasks = number + 1
-        except BaseException as error:  # as above
-            self.fail(error)
-            raise
-        finally:
-            lock.release()
-        # Somebody may have found the lock taken, and left a batch to us.
-        if self._owes():
-            self._pay()
-        return items[0], number
-
     def _note_end(self) -> None:
         """Learn that the source is empty, if so; the lock is held."""
         if self.source.finished:
@@ -339,7 +319,7 @@ class Run:
             if self.drained():
                 self.condition.notify_all()
 
-    def _owes(self) -> bool:
+    def owes(self) -> bool:
         """Whether a completion has not had a batch in return, or there is credit."""
         return self.n_completed_batches + self._credit.granted > self._n_paid
 
@@ -349,31 +329,18 @@ class Run:
         if self.draining:
             self._pay_apart()
 
-    def _pay(self) -> None:
+    def pay(self) -> None:
         """Dispatch the batches that are owed."""
-        while self._owes() and not self.exhausted and self._dispatch():
+        while self.owes() and not self.exhausted and self._dispatch():
             pass
 
     def _pay_apart(self) -> None:
         try:
-            self._pay()
+            self.pay()
         except BaseException as error:  # handed to the caller
             self.fail(error)
 
     # ------------------------------------------------------------- completion
-    def publish(self, number: int, result: Any) -> None:
-        """Hand the result of one task over; wake the caller if it waits for it."""
-        if not self.active:
-            return  # nobody will take it, and it must not be kept
-        if self.ordered:
-            self.ready[number] = result
-        else:
-            self.finished.append(result)
-        # Without the lock: the caller says first what it waits for, and then looks.
-        awaited = self.awaited
-        if awaited is not None and (awaited is ANY or awaited == number):
-            self.wake()
-
     def complete(self, job: Any, out: Any) -> None:
         """Take a batch's outcome, tell who waits for it, dispatch the next one."""
         if job.status is not TASK_PENDING or not self.active:
@@ -415,6 +382,6 @@ class Run:
                 progress()
             # Left to the dispatching thread if that is still on its way.
             if job.submitted and self.draining and not self.exhausted:
-                self._pay()
+                self.pay()
         except BaseException as error:  # handed to the caller
             self.fail(error)

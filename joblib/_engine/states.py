@@ -27,6 +27,10 @@ class State(enum.Enum):
     ABORTED = enum.auto()
 
 
+#: what the caller waits for, when it is not one job: whatever comes next, the end
+ANY = object()
+END = object()
+
 #: the states that a state may turn into
 NEXT = {
     State.CREATED: {State.DISPATCHING, State.ABORTING, State.DONE},

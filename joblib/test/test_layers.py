@@ -22,7 +22,7 @@ MOST_LINES = 420
 
 # The empty __init__ files of private packages may be imported by anyone.
 ROOMS = ["_backends", "_caching", "_compress", "_engine", "_memmap", "_persist"]
-ROOMS += ["_testing"]
+ROOMS += ["_testing", "_tracing"]
 
 LAYERS: dict[str, list[str]] = {
     "0 ground": [
@@ -140,6 +140,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "4 decisions": [
         "_engine.relief",
+        "_engine.meter",
         "_engine.context",
         "_engine.resolve",
         "_engine.registry",
@@ -152,6 +153,12 @@ LAYERS: dict[str, list[str]] = {
         "_engine.config",
         "_engine.options",
         "_engine.batch",
+        "_engine.recording",
+        "_tracing.timeline",
+        "_tracing.figures",
+        "_tracing.assembly",
+        "_tracing.summary",
+        "_tracing.session",
     ],
     "5 backends": [
         "_backends.autobatch",

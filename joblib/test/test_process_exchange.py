@@ -145,7 +145,9 @@ def test_jobs_of_loky_take_their_turn(way):
     with Parallel(2) as parallel:
         mine = pids(parallel)
         executor = get_reusable_executor(reuse=True)
-        assert executor.submit(os.getpid).result(timeout=30) in mine | pids(parallel)
+        workers = set(executor._processes)
+        assert mine <= workers
+        assert executor.submit(os.getpid).result(timeout=30) in workers
         assert list(executor.map(echo, range(20), timeout=30)) == list(range(20))
         assert parallel(delayed(echo)(i) for i in range(4)) == [0, 1, 2, 3]
 
