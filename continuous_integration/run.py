@@ -474,6 +474,7 @@ def command_movie(runner: Runner, options: argparse.Namespace) -> None:
 def command_clean(runner: Runner, options: argparse.Namespace) -> None:
     """Remove what these commands made, the environments included."""
     made = [BUILD, ROOT / "dist", ROOT / "doc" / "_build", ROOT / "doc" / "generated"]
+    made += [ROOT / "doc" / "auto_examples"]
     made += [*ROOT.glob(".venv*"), *ROOT.glob("*.egg-info"), ROOT / ".asv"]
     made += [ROOT / f".{tool}_cache" for tool in ("mypy", "pytest", "ruff")]
     for path in made:

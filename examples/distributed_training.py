@@ -14,6 +14,8 @@ Run it as it is, and it starts two worker processes on this machine. Or give it 
 cluster of yours: ``python distributed_training.py --scheduler tcp://host:8786``.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/cluster.svg"
+
 import argparse
 import os
 import sys
@@ -158,8 +160,9 @@ def main(scheduler=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+    parser = argparse.ArgumentParser(description="Train models on a cluster.")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="run on this cluster, tcp://host:port"
     )
-    sys.exit(0 if main(parser.parse_args().scheduler) else 1)
+    if not main(parser.parse_args().scheduler):
+        sys.exit(1)
