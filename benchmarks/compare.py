@@ -167,7 +167,7 @@ def describe(ours, upstream):
 
     def ask(python, code):
         return subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, check=True
+            [python, "-I", "-c", code], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     version = "import joblib; print(joblib.__version__)"

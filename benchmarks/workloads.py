@@ -5,11 +5,16 @@ beside it. Values are seconds. Private names, and what only one release has, are
 the same file runs with both.
 """
 
-import json
 import os
 import sys
-import tempfile
-import time
+
+# The files beside this one are no packages to be imported: one has the name of one.
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != _HERE]
+
+import json  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

@@ -351,32 +351,32 @@ def command_demo(runner: Runner, options: argparse.Namespace) -> None:
 
 def command_lint(runner: Runner, options: argparse.Namespace) -> None:
     """Check the style, the types and the layers."""
-    step_lint(runner, home("test,lint,demo"))
+    step_lint(runner, home("test,lint,demo,pictures"))
 
 
 def command_unit(runner: Runner, options: argparse.Namespace) -> None:
     """Run this package's own tests and doctests."""
-    step_unit(runner, home("test,lint,demo"))
+    step_unit(runner, home("test,lint,demo,pictures"))
 
 
 def command_soak(runner: Runner, options: argparse.Namespace) -> None:
     """Run those of this package's own tests that take long, for as long as it takes."""
-    step_soak(runner, home("test,lint,demo"), SOAK_SECONDS)
+    step_soak(runner, home("test,lint,demo,pictures"), SOAK_SECONDS)
 
 
 def command_upstream(runner: Runner, options: argparse.Namespace) -> None:
     """Compare files, digests and caches with those of upstream's release."""
-    step_upstream(runner, home("test,lint,demo"))
+    step_upstream(runner, home("test,lint,demo,pictures"))
 
 
 def command_conformance(runner: Runner, options: argparse.Namespace) -> None:
     """Run upstream's test files against this package."""
-    step_conformance(runner, home("test,lint,demo"), options.arguments)
+    step_conformance(runner, home("test,lint,demo,pictures"), options.arguments)
 
 
 def command_test(runner: Runner, options: argparse.Namespace) -> None:
     """Set up and pass every check; other Pythons run the unit tests but slow ones."""
-    python = home("test,lint,demo,bench")
+    python = home("test,lint,demo,bench,pictures")
     step_lint(runner, python)
     step_asv_check(runner, python)
     step_unit(runner, python)
@@ -398,7 +398,7 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
 
 def command_test_all_pythons(runner: Runner, options: argparse.Namespace) -> None:
     """Run the unit and the conformance tests on every Python found here."""
-    python = home("test,lint,demo")
+    python = home("test,lint,demo,pictures")
     for each in [python, *other_environments(runner, python)]:
         step_unit(runner, each)
         step_conformance(runner, each, options.arguments)
@@ -420,7 +420,7 @@ def other_environments(runner: Runner, main: Path) -> list[Path]:
 
 def command_test_sklearn(runner: Runner, options: argparse.Namespace) -> None:
     """Run scikit-learn's own tests of its parallel estimators."""
-    step_sklearn(runner, home("test,lint,demo"), SKLEARN_FULL)
+    step_sklearn(runner, home("test,lint,demo,pictures"), SKLEARN_FULL)
 
 
 def command_bench(runner: Runner, options: argparse.Namespace) -> None:

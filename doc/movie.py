@@ -231,10 +231,10 @@ def draw(timeline):
         x += 150
     # how far it is
     parts.append(
-        f'<rect x="220" y="{HEIGHT - 32}" width="636" height="6" rx="3" fill="#dfe6ed"/>'
-        f'<rect x="220" y="{HEIGHT - 32}" width="0" height="6" rx="3" fill="#8fa3b5">'
+        f'<rect x="330" y="{HEIGHT - 32}" width="526" height="6" rx="3" fill="#dfe6ed"/>'
+        f'<rect x="330" y="{HEIGHT - 32}" width="0" height="6" rx="3" fill="#8fa3b5">'
         f'<animate attributeName="width" dur="{total:g}s" repeatCount="indefinite" '
-        f'keyTimes="0;{SECONDS / total:.4f};1" values="0;636;636"/></rect>'
+        f'keyTimes="0;{SECONDS / total:.4f};1" values="0;526;526"/></rect>'
     )
     for number in sorted(paths, key=lambda n: -radius[n]):
         task, path = tasks[number], paths[number]

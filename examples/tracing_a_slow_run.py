@@ -2,7 +2,7 @@
 A slow run, looked at and mended
 ================================
 
-Four workers, and yet it takes almost as long as with one. `joblib.trace` shows why.
+Two workers, and yet it takes longer than with none. `joblib.trace` shows why.
 """
 
 # %%

@@ -274,6 +274,22 @@ def check_generator(factory: Factory, n_jobs: int) -> None:
 
 
 @_check
+def check_overlapping(factory: Factory, n_jobs: int) -> None:
+    """A context's calls may overlap: one is made while another's generator is read."""
+    backend = factory()
+    if not backend.supports_return_generator:
+        return
+    with parallel_config(backend, n_jobs=n_jobs):
+        parallel = Parallel(return_as="generator", pre_dispatch=n_jobs)
+        results = parallel(delayed(square)(i) for i in range(20))
+        first = next(results)
+        beside = Parallel()(delayed(square)(i) for i in range(4))
+        _require(beside == [0, 1, 4, 9], f"wrong results of the second call: {beside}")
+        out = [first, *results]
+        _require(out == [i * i for i in range(20)], f"wrong results: {out}")
+
+
+@_check
 def check_timeout(factory: Factory, n_jobs: int) -> None:
     """With `supports_timeout` a slow task ends the call with a TimeoutError."""
     backend = factory()
