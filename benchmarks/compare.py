@@ -191,6 +191,7 @@ def main():
     parser.add_argument("upstream")
     parser.add_argument("workloads", nargs="*")
     parser.add_argument("-n", type=int, default=3, help="repetitions")
+    parser.add_argument("--onto", type=Path, help="a JSON file to measure some anew of")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rst", type=Path)
     parser.add_argument("--svg", type=Path)
@@ -203,6 +204,8 @@ def main():
         parser.error(f"unknown: {unknown}; there are {list(WORKLOADS)}")
     about = describe(options.ours, options.upstream)
     table = collect(options.ours, options.upstream, names, options.n)
+    if options.onto:
+        table = {**json.loads(options.onto.read_text())["table"], **table}
     print(f"\n{about}\n\n{plain_of(table)}")
     if options.json:
         options.json.write_text(json.dumps({"about": about, "table": table}, indent=1))
