@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -282,11 +283,16 @@ def check_overlapping(factory: Factory, n_jobs: int) -> None:
     with parallel_config(backend, n_jobs=n_jobs):
         parallel = Parallel(return_as="generator", pre_dispatch=n_jobs)
         results = parallel(delayed(square)(i) for i in range(20))
-        first = next(results)
-        beside = Parallel()(delayed(square)(i) for i in range(4))
-        _require(beside == [0, 1, 4, 9], f"wrong results of the second call: {beside}")
-        out = [first, *results]
-        _require(out == [i * i for i in range(20)], f"wrong results: {out}")
+        try:
+            out = [next(results)]
+            beside = Parallel()(delayed(square)(i) for i in range(4))
+            _require(beside == [0, 1, 4, 9], f"wrong results beside it: {beside}")
+            out += results
+            _require(out == [i * i for i in range(20)], f"wrong results: {out}")
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is called off
+                results.close()
 
 
 @_check
