@@ -48,6 +48,12 @@ def _require(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+def _close_quietly(generator: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of results that nobody took
+        generator.close()
+
+
 @contextlib.contextmanager
 def _raises(*kinds: type[BaseException]) -> Iterator[list[BaseException]]:
     seen: list[BaseException] = []
@@ -265,11 +271,7 @@ def check_generator(factory: Factory, n_jobs: int) -> None:
     with Parallel(n_jobs, backend=factory(), return_as="generator") as parallel:
         generator = parallel(delayed(square)(i) for i in range(50))
         _require(next(generator) == 0, "the first result is wrong")
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of results that nobody took
-            generator.close()
+        _close_quietly(generator)
         out = list(parallel(delayed(square)(i) for i in range(3)))
         _require(out == [0, 1, 4], f"wrong results after a close: {out}")
 
@@ -286,13 +288,11 @@ def check_overlapping(factory: Factory, n_jobs: int) -> None:
         try:
             out = [next(results)]
             beside = Parallel()(delayed(square)(i) for i in range(4))
-            _require(beside == [0, 1, 4, 9], f"wrong results beside it: {beside}")
             out += results
+            _require(beside == [0, 1, 4, 9], f"wrong results beside it: {beside}")
             _require(out == [i * i for i in range(20)], f"wrong results: {out}")
         finally:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is called off
-                results.close()
+            _close_quietly(results)
 
 
 @_check
