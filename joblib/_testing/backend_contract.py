@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from .tasks import (
     TaskError,
     Unpicklable,
     adding_wrapper,
+    close_quietly,
     doubling_wrapper,
     fail_on_odd,
     failing_setup,
@@ -46,12 +46,6 @@ def _check(function: Check) -> Check:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise AssertionError(message)
-
-
-def _close_quietly(generator: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of results that nobody took
-        generator.close()
 
 
 @contextlib.contextmanager
@@ -271,7 +265,7 @@ def check_generator(factory: Factory, n_jobs: int) -> None:
     with Parallel(n_jobs, backend=factory(), return_as="generator") as parallel:
         generator = parallel(delayed(square)(i) for i in range(50))
         _require(next(generator) == 0, "the first result is wrong")
-        _close_quietly(generator)
+        close_quietly(generator)
         out = list(parallel(delayed(square)(i) for i in range(3)))
         _require(out == [0, 1, 4], f"wrong results after a close: {out}")
 
@@ -292,7 +286,7 @@ def check_overlapping(factory: Factory, n_jobs: int) -> None:
             _require(beside == [0, 1, 4, 9], f"wrong results beside it: {beside}")
             _require(out == [i * i for i in range(20)], f"wrong results: {out}")
         finally:
-            _close_quietly(results)
+            close_quietly(results)
 
 
 @_check

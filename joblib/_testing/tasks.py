@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 from ..parallel import Parallel, delayed
@@ -67,3 +68,10 @@ def failing_teardown(func: Any, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
     finally:
         raise RuntimeError("teardown")
+
+
+def close_quietly(generator: Any) -> None:
+    """Close a generator of results before its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of results that nobody took
+        generator.close()
