@@ -72,15 +72,44 @@ class _Clocks:
         return self._offsets[number]
 
 
-class _Lanes:
-    """The threads that were seen; the caller's own is the first."""
+_Thread = tuple[str, int, int]
 
-    def __init__(self, caller: Place) -> None:
-        self._found: dict[tuple[str, int, int], int] = {}
-        self.number(caller)
+
+class _Lanes:
+    """The threads that were seen; the caller's own is the first.
+
+    Threads of a process that were there one after the other share a lane: dask starts
+    another one for each that a waiting task keeps.
+
+    Parameters
+    ----------
+    caller : Place
+    lives : dict
+        By thread, when it was first and last seen.
+    """
+
+    def __init__(
+        self, caller: Place, lives: dict[_Thread, tuple[float, float]]
+    ) -> None:
+        self._found: dict[_Thread, int] = {}
+        self._stand_in: dict[_Thread, _Thread] = {}
+        first = caller.host, caller.pid, caller.thread
+        self._found[first] = 0
+        free: dict[tuple[str, int], list[tuple[float, _Thread]]] = {}
+        for thread, (start, end) in sorted(lives.items(), key=lambda each: each[1]):
+            if thread == first:
+                continue
+            lanes = free.setdefault(thread[:2], [])
+            place = next((n for n, lane in enumerate(lanes) if lane[0] <= start), None)
+            if place is None:
+                lanes.append((end, thread))
+            else:
+                self._stand_in[thread] = lanes[place][1]
+                lanes[place] = end, lanes[place][1]
 
     def number(self, place: Place) -> int:
         key = place.host, place.pid, place.thread
+        key = self._stand_in.get(key, key)
         return self._found.setdefault(key, len(self._found))
 
     def labelled(self) -> list[Lane]:
@@ -105,6 +134,23 @@ class _Lanes:
         return lanes
 
 
+def _lives(
+    calls: list[CallSeen], batches: list[TasksSeen], end: float
+) -> dict[_Thread, tuple[float, float]]:
+    """Return when each thread was first and last seen, by its own machine's clock."""
+    spans = [
+        (seen.place, seen.start, end if seen.end is None else seen.end)
+        for seen in calls
+    ]
+    spans += [(seen.place, seen.rows[0][2], seen.rows[-1][3]) for seen in batches]
+    lives: dict[_Thread, tuple[float, float]] = {}
+    for place, start, stop in spans:
+        key = place.host, place.pid, place.thread
+        known = lives.get(key, (start, stop))
+        lives[key] = min(known[0], start), max(known[1], stop)
+    return lives
+
+
 def assemble(
     records: Sequence[Any], caller: Place, start: float, end: float
 ) -> Timeline:
@@ -120,10 +166,11 @@ def assemble(
     """
     calls = [seen for seen in records if type(seen) is CallSeen]
     batches = [seen for seen in records if type(seen) is TasksSeen]
-    clocks, lanes = _Clocks(caller), _Lanes(caller)
+    clocks = _Clocks(caller)
     for seen in batches:
         clocks.learn(seen)
     clocks.settle()
+    lanes = _Lanes(caller, _lives(calls, batches, end))
 
     known = {seen.number: seen for seen in calls}
     rows: list[tuple[float, float, Any, int, int]] = []

@@ -46,7 +46,7 @@ def summary_of(timeline: Timeline) -> str:
         f"{_many(len(tasks), 'task')} of {_many(len(outer), 'call')}"
         + (f" and {_many(nested, 'call')} within tasks" if nested else "")
         + f" in {duration_text(timeline.duration)} ({kinds})",
-        f"At work: {found.share:.0%} of {_many(found.lanes, 'lane')} during the calls",
+        f"At work: {found.share:.0%} of the time of {_many(found.workers, 'worker')}",
         f"A task took {duration_text(median(times))} (median), the longest "
         f"{duration_text(times[longest])} ({tasks[longest].name})",
         f"Overhead: {duration_text(found.overhead)} a task",

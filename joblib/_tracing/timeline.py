@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Lane:
-    """A thread that ran tasks or made calls.
+    """A thread that ran tasks or made calls; or several, one after the other.
 
     Attributes
     ----------
@@ -17,7 +17,7 @@ class Lane:
     pid : int
         Its process.
     thread : int
-        As `threading.get_native_id` says.
+        As `threading.get_native_id` says; of several, the first.
     label : str
         What it is called where lanes are drawn: short, and not that of another one.
     """

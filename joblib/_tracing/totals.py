@@ -159,22 +159,23 @@ class Figures:
         Their sum.
     window : float
         Seconds in which a call was under way that no task had made.
-    lanes : int
-        How many threads ran tasks.
+    workers : int
+        How many tasks were to be at work at a time. There may be more lanes: a task that
+        waits for its own call keeps one, and leaves its worker to others.
     overhead : float
-        Seconds for each task that lanes were neither at work nor out of tasks.
+        Seconds for each task that workers were neither at work nor out of tasks.
     """
 
     own: list[float]
     busy: float
     window: float
-    lanes: int
+    workers: int
     overhead: float
 
     @property
     def share(self) -> float:
-        """The share of the lanes' time in which they were at work; from 0 to 1."""
-        total = self.window * self.lanes
+        """The share of the workers' time in which they were at work; from 0 to 1."""
+        total = self.window * self.workers
         return min(self.busy / total, 1.0) if total else 0.0
 
 
@@ -188,19 +189,14 @@ def figures_of(timeline: Timeline) -> Figures:
     ]
     busy = sum(own)
     window = covered((c.start, c.end) for c in calls if c.parent is None)
-    lanes = {task.lane for task in tasks}
-    # Up to its last task a lane had something to do, or should have had.
-    available = 0.0
-    last: dict[int, float] = {}
-    for task in tasks:
-        last[task.lane] = max(last.get(task.lane, 0.0), task.end)
-    outer = [(c.start, c.end) for c in calls if c.parent is None]
-    for until in last.values():
-        available += covered(
-            (start, min(end, until)) for start, end in outer if start < until
-        )
+    n_lanes = len({task.lane for task in tasks})
+    workers = min(n_lanes, max((call.n_jobs for call in calls), default=0))
+    # Up to the last task there was something to do.
+    last = max((task.end for task in tasks), default=0.0)
+    outer = [(c.start, min(c.end, last)) for c in calls if c.parent is None]
+    available = workers * covered(span for span in outer if span[0] < span[1])
     overhead = max(available - busy, 0.0) / len(tasks) if tasks else 0.0
-    return Figures(own, busy, window, len(lanes), overhead)
+    return Figures(own, busy, window, workers, overhead)
 
 
 def span(timeline: Timeline) -> Interval:

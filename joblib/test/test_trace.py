@@ -362,6 +362,25 @@ def test_a_clock_that_is_known_by_way_of_another():
     assert timeline.lanes[2].label.startswith("b, ")
 
 
+def test_threads_that_were_there_one_after_the_other_share_a_lane():
+    caller = at("a", 0.0)
+
+    def batch(thread, number, start, end):
+        place = Place("a", 2, thread, 0.0)
+        return TasksSeen(1, place, [(number, "f", start, end, 0, 0, None)])
+
+    seen = [
+        CallSeen(1, None, "B", 2, caller, 0.0, 9.0),
+        batch(10, 2, 1.0, 4.0),
+        batch(11, 3, 2.0, 3.0),
+        batch(12, 4, 3.0, 5.0),
+        batch(13, 5, 4.5, 6.0),
+    ]
+    timeline = consistent(assemble(seen, caller, 0.0, 10.0))
+    assert [task.lane for task in timeline.tasks] == [1, 2, 2, 1]
+    assert [lane.thread for lane in timeline.lanes[1:]] == [10, 11]
+
+
 def test_two_machines_of_one_name():
     caller, other = at("localhost", 0.0), at("localhost", 5000.0)
     batch = TasksSeen(1, other, [(2, "f", -4998.0, -4997.0, 0, 0, None)])
@@ -391,7 +410,7 @@ def timeline_of(spans, n_jobs=2, backend="LokyBackend", lanes=2, own=True, size=
 
 def test_busy_share():
     found = figures_of(timeline_of([(0, 0, 1), (1, 0, 0.5)]))
-    assert (found.busy, found.window, found.lanes) == (1.5, 1, 2)
+    assert (found.busy, found.window, found.workers) == (1.5, 1, 2)
     assert found.share == 0.75
 
 
