@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -99,9 +100,9 @@ def text_of(table, about):
     lines = [about, "", ".. list-table::", "    :header-rows: 1", ""]
     head = ("", "", "here", "upstream", "times faster", "peers")
     for row in (head, *((*r[:5], "; ".join(r[5])) for r in rows_of(table))):
-        lines += [
-            f"    {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)
-        ]
+        for i, cell in enumerate(row):
+            unbroken = re.sub(r"(?<=\d) (?=[a-z])", "\N{NO-BREAK SPACE}", cell)
+            lines.append(f"    {'*' if i == 0 else ' '} - {unbroken}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
