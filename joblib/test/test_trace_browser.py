@@ -371,3 +371,41 @@ def test_very_many_tasks(opened):
     page.hover(task)
     assert run.tasks[task].name in page.tip
     assert page.complaints() == []
+
+
+def test_a_search_recorded_on_a_cluster(opened):
+    pytest.importorskip("distributed")
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import make_classification
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import GridSearchCV
+
+    from joblib import parallel_config, trace
+
+    from .dask_common import small_cluster
+
+    X, y = make_classification(60, random_state=0)
+    forest = RandomForestClassifier(4, n_jobs=-1, random_state=0)
+    search = GridSearchCV(forest, {"max_depth": [1, 2]}, cv=2, n_jobs=-1, refit=False)
+    with small_cluster(n_workers=2), parallel_config("dask"), trace() as t:
+        search.fit(X, y)
+    run = t.timeline
+    tree = next(n for n, task in enumerate(run.tasks) if "tree" in task.name)
+    fit = run.tasks[tree].parent
+    assert run.tasks[fit].name == "_fit_and_score"
+
+    page = opened(run)
+    before, x = page.visible, page.centre(tree)[0]
+    page.wheel(tree, -600)
+    page.wait(
+        "timeline.visible()[1] - timeline.visible()[0] < arguments[0]",
+        (before[1] - before[0]) * 0.7,
+    )
+    assert abs(page.centre(tree)[0] - x) <= 2
+    page.hover(tree)
+    assert run.tasks[tree].name in page.tip
+    assert "DaskDistributedBackend" in page.tip
+    page.press("0")
+    page.hover(fit)
+    assert "_fit_and_score" in page.tip
+    assert page.complaints() == []
