@@ -258,6 +258,7 @@ class _Settled:
 
 
 # ------------------------------------------------------------------- called off
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"on_error": "return"}, {"retries": 1}])
 @pytest.mark.parametrize("name", ["sequential", "threading", "loky"])
 def test_called_off_at_any_moment(name, options):

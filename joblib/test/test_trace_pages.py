@@ -202,6 +202,7 @@ def test_a_page_says_it_in_numbers_too():
     assert "JavaScript" in text
 
 
+@pytest.mark.slow
 def test_very_many_tasks():
     run = large()
     page = page_of(run, "")
