@@ -13,6 +13,8 @@ from ..logger import short_format_time
 #: seconds between two changes of a line on a terminal, and between two lines elsewhere
 TERMINAL_SECONDS = 0.1
 LOG_SECONDS = 10.0
+#: seconds for which the end of a call waits for a function that is being told
+PATIENCE = 5.0
 
 #: shows where a call is: tasks done, tasks in all or None, seconds
 Show = Callable[[int, "int | None", float], Any]
@@ -88,13 +90,18 @@ class Meter:
 
     def end(self, well: bool) -> None:
         """Show the end of a call that ended well; take the bar away in any case."""
-        with self._lock:
+        # A function that does not return must not keep the call from ending.
+        held = self._lock.acquire(timeout=PATIENCE)
+        try:
             close, self._close = self._close, _nothing
             try:
-                if well and close is not None:
+                if well and held:
                     self._tell(is_last=True)
             finally:
                 close()
+        finally:
+            if held:
+                self._lock.release()
 
 
 def _nothing() -> None:
