@@ -143,6 +143,8 @@ os.environ.setdefault("KMP_INIT_AT_FORK", "FALSE")
 
 # `import distributed.joblib`, the line that once registered the dask backend
 importlib.import_module("._distributed_alias", __name__).install()
+# `multiprocessing.set_start_method("loky")`, which knew loky with joblib imported
+importlib.import_module("._multiprocessing_later", __name__).install()
 
 
 def __getattr__(name: str) -> Any:

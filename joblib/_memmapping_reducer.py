@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from ._memmap.arraymap import WeakArrayKeyMap
+from ._identity_map import WeakIdentityMap
 from ._memmap.folders import (
     FILE_PERMISSIONS,
     FOLDER_PERMISSIONS,
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # the names that these had when they lived here
-_WeakArrayKeyMap = WeakArrayKeyMap
+_WeakArrayKeyMap = WeakIdentityMap
 _get_backing_memmap = backing_memmap
 
 # Other projects assign to these two: they are read where they are used.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import ast
 import collections
 import enum
-import weakref
 from typing import TYPE_CHECKING, Any
 
+from .._identity_map import WeakIdentityMap
 from .codetext import function_tree
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ _LOOKS = (
     ast.comprehension,
 )
 
-_usages: weakref.WeakKeyDictionary[types.CodeType, dict[str, Usage]] = (
-    weakref.WeakKeyDictionary()
-)
+_usages = WeakIdentityMap()  # by compiled code, what `_find_usages` found
 
 
 def usage_of(func: types.FunctionType, name: str, value: Any) -> Usage:
@@ -70,9 +68,11 @@ def usage_of(func: types.FunctionType, name: str, value: Any) -> Usage:
     -------
     Usage
     """
-    usages = _usages.get(func.__code__)
-    if usages is None:
-        usages = _usages[func.__code__] = _find_usages(func)
+    try:
+        usages: dict[str, Usage] = _usages.get(func.__code__)
+    except KeyError:
+        usages = _find_usages(func)
+        _usages.set(func.__code__, usages)
     usage = usages.get(name, Usage.EITHER)
     if type(value) in _CONTAINERS:
         # Rather computed anew after a function has changed what it was given than

@@ -16,6 +16,7 @@ import weakref
 from typing import Any
 
 from .._func_source import code_digest, get_func_code
+from .._identity_map import WeakIdentityMap
 from .staleness import is_source_of
 
 CodeInfo = tuple[str, "str | None", int]
@@ -25,12 +26,11 @@ LAMBDA = "<lambda>"
 _code_infos: weakref.WeakKeyDictionary[Any, tuple[Any, CodeInfo]] = (
     weakref.WeakKeyDictionary()
 )
-_trees: weakref.WeakKeyDictionary[types.CodeType, ast.AST | None] = (
-    weakref.WeakKeyDictionary()
-)
-_numbers: weakref.WeakKeyDictionary[types.CodeType, int] = weakref.WeakKeyDictionary()
+# By compiled code: equal code may come from a file that says something else by now.
+_trees = WeakIdentityMap()
+_numbers = WeakIdentityMap()
 _new_number = itertools.count(1).__next__
-_texts: weakref.WeakKeyDictionary[types.CodeType, str] = weakref.WeakKeyDictionary()
+_texts = WeakIdentityMap()
 
 
 def as_function(func: Any) -> Any:
@@ -62,9 +62,11 @@ def code_number(code: Any) -> int:
     """Number compiled code: in a process no two have one number, as ids can be."""
     if not isinstance(code, types.CodeType):
         return 0
-    number = _numbers.get(code)
-    if number is None:
-        number = _numbers[code] = _new_number()
+    try:
+        number: int = _numbers.get(code)
+    except KeyError:
+        number = _new_number()
+        _numbers.set(code, number)
     return number
 
 
@@ -129,21 +131,22 @@ def function_tree(func: types.FunctionType) -> ast.AST | None:
     """
     code = func.__code__
     try:
-        return _trees[code]
+        tree: ast.AST | None = _trees.get(code)
     except KeyError:
-        pass
-    source, _, first_line = get_code_info(func)
-    tree = None if first_line == -1 else parse(source)
-    _trees[code] = tree
+        source, _, first_line = get_code_info(func)
+        tree = None if first_line == -1 else parse(source)
+        _trees.set(code, tree)
     return tree
 
 
 def function_text(func: types.FunctionType) -> str:
     """Return text that tells the code of a function, without defaults and closure."""
     code = func.__code__
-    text = _texts.get(code)
-    if text is None:
-        text = _texts[code] = _make_function_text(func)
+    try:
+        text: str = _texts.get(code)
+    except KeyError:
+        text = _make_function_text(func)
+        _texts.set(code, text)
     return text
 
 

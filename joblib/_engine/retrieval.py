@@ -316,7 +316,8 @@ def inline(run: Run, size: int) -> Iterator[Any]:
             run.n_dispatched_batches += 1
             for task in (batch,) if size == 1 else batch:
                 if not run.active:  # called off, by another thread or a task
-                    _check(run)
+                    with run.condition:
+                        _check(run)
                 run.n_dispatched_tasks += 1
                 begun[:] = (task,)
                 if run_task is not None:
@@ -331,7 +332,8 @@ def inline(run: Run, size: int) -> Iterator[Any]:
                 result = None
         run.exhausted = True
         if not run.finish():
-            _check(run)
+            with run.condition:
+                _check(run)
     except (TypeError, ValueError) as error:
         better = explain_undelayed(begun, error)
         if better is None:

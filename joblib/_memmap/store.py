@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from .arraymap import WeakArrayKeyMap
+from .._identity_map import WeakIdentityMap
 from .folders import FILE_PERMISSIONS
 from .placing import Writable
 from .views import Reduced, open_contiguous
@@ -70,7 +70,7 @@ class ArrayStore:
     def __init__(self, place: Writable, early: bool = True) -> None:
         self._place = place
         self._early = early
-        self._dumps = WeakArrayKeyMap()
+        self._dumps = WeakIdentityMap()
         self._lock = threading.RLock()
         self._orphans: deque[Dump] = deque()
         self._closed = False

@@ -19,6 +19,8 @@ import joblib  # noqa: E402
 from joblib import Parallel, delayed, register_task_context, task_seed  # noqa: E402
 from joblib._backends.lanes import Crew, Worker  # noqa: E402
 from joblib._engine import forwarding  # noqa: E402
+from joblib._engine.run import Run  # noqa: E402
+from joblib._engine.states import State  # noqa: E402
 from joblib.test import control_tasks as tasks  # noqa: E402
 
 pytestmark = [
@@ -291,6 +293,31 @@ def test_called_off_at_any_moment(name, options):
             thread.join()
     finally:
         sys.setswitchinterval(switch)
+
+
+def test_called_off_between_the_state_and_its_cause(monkeypatch):
+    """A call in the caller sees both, or neither."""
+    parallel = Parallel(backend="sequential", return_as="generator")
+    moved, asked = threading.Event(), threading.Event()
+    move = Run._move
+
+    def slow(run, to):
+        done = move(run, to)
+        if to is State.ABORTING and threading.current_thread() is thread:
+            moved.set()
+            asked.wait(0.2)  # the caller has either failed by now, or waits for us
+        return done
+
+    monkeypatch.setattr(Run, "_move", slow)
+    thread = threading.Thread(target=parallel.cancel)
+    results = parallel(delayed(abs)(i) for i in itertools.count())
+    next(results)
+    thread.start()
+    assert moved.wait(30)
+    with pytest.raises(concurrent.futures.CancelledError):
+        next(results)
+    asked.set()
+    thread.join(30)
 
 
 def test_a_call_in_the_caller_that_is_called_off_can_be_followed_by_another():

@@ -28,6 +28,7 @@ LAYERS: dict[str, list[str]] = {
     "0 ground": [
         "_multiprocessing_helpers",
         "_cpu",
+        "_identity_map",
         "_captured",
         "_utils",
         "backports",
@@ -124,7 +125,6 @@ LAYERS: dict[str, list[str]] = {
     "3 processes": [
         "externals",
         "_cloudpickle_wrapper",
-        "_memmap.arraymap",
         "_memmap.folders",
         "_memmap.placing",
         "_memmap.changed",
@@ -249,7 +249,7 @@ LAYERS: dict[str, list[str]] = {
         "_testing.trust_check",
         "testing",
     ],
-    "8 front": ["_distributed_alias", "", "__main__"],
+    "8 front": ["_distributed_alias", "_multiprocessing_later", "", "__main__"],
 }
 
 # Imports that go up all the same, inside a function, each with its reason.

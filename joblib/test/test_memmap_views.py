@@ -10,7 +10,7 @@ import stat
 
 import pytest
 
-from joblib._memmap.arraymap import WeakArrayKeyMap
+from joblib._identity_map import WeakIdentityMap
 from joblib._memmap.folders import TemporaryFolder, choose_root, is_temporary
 from joblib._memmap.placing import Place
 from joblib._memmap.reducers import ForwardReducer, reduce_backward, touch_pages
@@ -281,7 +281,7 @@ def test_verbose_and_prewarm(store, capsys):
 
 
 def test_map_keyed_by_arrays():
-    known = WeakArrayKeyMap()
+    known = WeakIdentityMap()
     array, gone = np.ones(3), []
     with pytest.raises(KeyError):
         known.get(array)

@@ -1,4 +1,4 @@
-"""A mapping keyed by array objects, which it does not keep alive."""
+"""A mapping keyed by which object it is, and not by what it equals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-class WeakArrayKeyMap:
-    """Maps arrays to values, by identity; an entry goes when its array does.
+class WeakIdentityMap:
+    """Maps objects to values, by identity; an entry goes when its object does.
 
-    Arrays are not hashable, which rules out a `weakref.WeakKeyDictionary`; and
-    their ids are used again, so a weak reference stands beside each value to
-    tell whether it is still about the same array.
+    Arrays are not hashable, which rules out a `weakref.WeakKeyDictionary`, and two
+    pieces of compiled code can be equal though they come from different files. Ids
+    are used again, so a weak reference stands beside each value to tell whether it
+    is still about the same object.
     """
 
     def __init__(self) -> None:
@@ -43,5 +44,5 @@ class WeakArrayKeyMap:
 
     def __getstate__(self) -> Any:
         raise pickle.PicklingError(
-            "A map keyed by the identity of arrays has no meaning in another process."
+            "A map keyed by the identity of objects has no meaning in another process."
         )
