@@ -55,7 +55,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
     loop : tornado.ioloop.IOLoop, optional
         Event loop for a client that is made here.
     wait_for_workers_timeout : float, default=10
-        Seconds to wait for the first worker; 0 not to wait.
+        Seconds to wait for the first worker; 0 not to wait. A call whose cluster has
+        lost all its workers waits that long for new ones, but at least a minute.
     **submit_kwargs : dict
         Keywords of ``Client.submit`` for every task: ``workers``, ``resources``,
         ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``; and
@@ -278,6 +279,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             n_jobs,
             self._count_cores(),
             in_process,
+            self.wait_for_workers_timeout,
         )
         with self._lock:
             self._couriers[call] = courier

@@ -13,6 +13,13 @@ from .clients import cores_of, is_known_well, note_workers
 INTERVAL = 0.5
 #: the same for the calls of tasks, of which there may be a thousand
 CHILD_INTERVAL = 2.0
+#: seconds for which a call goes on, at least, on a cluster that has lost all workers:
+#: those that died are replaced
+DESERTED = 60.0
+
+
+class NoWorkersLeft(TimeoutError):
+    """The cluster has had no worker for too long."""
 
 
 def jobs_on(cores: int, n_jobs: int | None) -> int:
@@ -56,6 +63,9 @@ class CoreCount:
         Told that there are other cores now; called on the event loop.
     interval : float
         Seconds between two counts.
+    patience : float
+        For how many seconds there may be no worker at all, or `DESERTED` if that is
+        more.
     """
 
     def __init__(
@@ -65,11 +75,16 @@ class CoreCount:
         cores: int,
         changed: Callable[[], None],
         interval: float = INTERVAL,
+        patience: float = 0.0,
     ) -> None:
         self._client = client
         self._workers = workers
         self._changed = changed
         self._interval = interval
+        self._patience = max(patience, DESERTED)
+        # Counts in a row that found nobody. Not seconds: a process that was stopped
+        # itself has not been waiting meanwhile.
+        self._deserted = 0
         # at once, if the number is old or hearsay
         self._asked = time.monotonic() if is_known_well(client) else -math.inf
         #: as of the last count
@@ -86,12 +101,33 @@ class CoreCount:
         except RuntimeError:  # the loop is closed, as is the client
             pass
 
+    def check(self) -> None:
+        """See whether there is anybody left who could do the work.
+
+        Raises
+        ------
+        NoWorkersLeft
+            If there has been no worker for too long.
+        """
+        seconds = self._deserted * self._interval
+        if seconds > self._patience:
+            address = getattr(self._client.scheduler, "address", None)
+            raise NoWorkersLeft(
+                f"The cluster has had no worker for {seconds:g} seconds, and tasks of "
+                f"this call wait for one. The scheduler at {address} is there: start "
+                "workers, or a new cluster, and look into the logs of those that went "
+                "(Ctrl-C in a terminal ends those of a LocalCluster, too). If they "
+                "only take long to come, let it wait longer with "
+                "parallel_config('dask', wait_for_workers_timeout=...)."
+            )
+
     async def _count(self) -> None:
         try:
             threads = dict(await self._client.scheduler.ncores(workers=None))
         except Exception:  # whoever waits for results hears of it
             return
         note_workers(self._client, threads)
+        self._deserted = 0 if threads else self._deserted + 1
         cores = cores_of(threads, self._workers)
         if cores and cores != self.cores:
             self.cores = cores

@@ -20,7 +20,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .collecting import Arrival, Collector, Lost, was_dropped
-from .counting import CHILD_INTERVAL, INTERVAL, CoreCount, jobs_on, limit_on
+from .counting import (
+    CHILD_INTERVAL,
+    INTERVAL,
+    CoreCount,
+    NoWorkersLeft,
+    jobs_on,
+    limit_on,
+)
 from .loading import pack
 from .losses import explain_loss
 from .naming import key_for
@@ -64,6 +71,8 @@ class Courier(threading.Thread):
         How many there are.
     in_process : bool
         Client and workers share a process.
+    patience : float
+        For how many seconds the cluster may be without workers; a minute at least.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class Courier(threading.Thread):
         n_jobs: int | None,
         cores: int,
         in_process: bool,
+        patience: float,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
@@ -98,6 +108,7 @@ class Courier(threading.Thread):
             cores,
             self._note_cores,
             INTERVAL if self._parent is None else CHILD_INTERVAL,
+            patience,
         )
         self._pulse = Pulse(client)
         self._condition = threading.Condition()
@@ -242,7 +253,8 @@ class Courier(threading.Thread):
             return
         try:
             self._pulse.beat()
-        except SchedulerSilent as error:
+            self._cores.check()
+        except (SchedulerSilent, NoWorkersLeft) as error:
             self.abort(error)
             return
         with self._condition:

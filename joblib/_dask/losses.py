@@ -7,6 +7,7 @@ from pickle import PicklingError
 from typing import Any
 
 from .collecting import Lost
+from .counting import NoWorkersLeft
 from .pulse import SchedulerSilent
 from .remote import TaskFailure
 
@@ -23,8 +24,10 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
         if sys.version_info >= (3, 11):
             error.add_note(f"This ended a batch of calls of the function {name!r}.")
         return error
-    if isinstance(error, SchedulerSilent):
-        explained = RuntimeError(
+    explained: Exception
+    if isinstance(error, (SchedulerSilent, NoWorkersLeft)):
+        kind = TimeoutError if isinstance(error, NoWorkersLeft) else RuntimeError
+        explained = kind(
             f"A batch of calls of the function {name!r} has no result: {error}"
         )
         explained.__cause__ = error

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import counting  # noqa: E402
+from joblib._dask import courier  # noqa: E402
 
 from .dask_common import small_cluster, tasks_left  # noqa: E402
 
@@ -51,7 +51,7 @@ MEETING = Meeting(1)
 
 @pytest.mark.parametrize(("n_jobs", "most"), [(-1, 12), (None, 12), (8, 8)])
 def test_workers_that_join_in_mid_call_are_used(monkeypatch, n_jobs, most):
-    monkeypatch.setattr(counting, "INTERVAL", 0.05)
+    monkeypatch.setattr(courier, "INTERVAL", 0.05)
     meeting = Meeting(most)
     monkeypatch.setitem(globals(), "MEETING", meeting)
     with small_cluster(processes=False, n_workers=4) as client:
