@@ -2,15 +2,17 @@
 
 ``import joblib`` once brought multiprocessing and loky with it, and programs rely on
 two traces of that: ``multiprocessing.set_start_method("loky")`` knows the method, and
-``multiprocessing.util`` is there without an import of its own. Importing either costs
-more than all of joblib, so both are left until a program asks: the first finder of
-modules waits for multiprocessing, and loky is imported when its method is asked for.
+``multiprocessing.util``, ``.pool`` and others are there without imports of their own.
+Importing any of it costs more than all of joblib, so it is left until a program asks:
+a finder of modules waits for multiprocessing, and adds what imports the rest then.
+Nothing is imported while multiprocessing is: another thread may be about it, too.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from _thread import get_ident
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-#: the part of multiprocessing that knows the start methods
+PACKAGE = "multiprocessing"
+#: the part of it that knows the start methods, and is imported with it
 NAME = "multiprocessing.context"
 LOKY_METHODS = ("loky", "loky_init_main")
+#: the parts that came with ``import joblib``
+PARTS = (
+    "connection",
+    "pool",
+    "queues",
+    "resource_tracker",
+    "spawn",
+    "synchronize",
+    "util",
+)
 
 
 class StartMethods(dict[str, Any]):
@@ -33,41 +46,56 @@ class StartMethods(dict[str, Any]):
         return dict(self)[name]
 
 
+def _part(name: str) -> Any:
+    """Stand in for a part of multiprocessing that has not been imported."""
+    if name in PARTS:
+        try:
+            return importlib.import_module(f"{PACKAGE}.{name}")
+        except ImportError:  # no semaphores on this platform
+            pass
+    raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
+
+
 def complete(context: ModuleType) -> None:
-    """Give multiprocessing, which is there or on its way, what it had with joblib."""
-    methods = context._concrete_contexts
-    if not isinstance(methods, StartMethods):
+    """Give multiprocessing, of which `context` is there, what it had with joblib."""
+    methods = getattr(context, "_concrete_contexts", None)
+    if type(methods) is dict:
         context._concrete_contexts = StartMethods(methods)  # type: ignore[attr-defined]
-    importlib.import_module("multiprocessing.util")
+    package = sys.modules.get(PACKAGE)
+    if package is not None:
+        vars(package).setdefault("__getattr__", _part)
 
 
 class ContextLoader:
     """Loads `NAME` as its own loader does, and completes it."""
 
-    def __init__(self, finder: ContextFinder, loader: Any) -> None:
-        self.finder = finder
-        self.loader = loader
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)  # what others ask of it: source, resources
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)  # what others ask of it, such as its source
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Leave it to the loader to make the module."""
-        module: ModuleType | None = self.loader.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module, which is as any other from now on."""
         spec = module.__spec__
         if spec is not None:
-            spec.loader = module.__loader__ = self.loader
-        self.loader.exec_module(module)
-        self.finder.remove()
+            spec.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
         complete(module)
 
 
 class ContextFinder:
-    """Stands before all others, for one name, until that has been imported."""
+    """Stands before all others, for one name."""
+
+    def __init__(self) -> None:
+        self._asking: set[int] = set()  # threads that are asking the others
 
     def find_spec(
         self,
@@ -78,26 +106,32 @@ class ContextFinder:
         """Return the spec of `NAME` as others find it, with a loader of ours."""
         if name != NAME:
             return None
+        thread = get_ident()
+        if thread in self._asking:  # by one of the others, which asks all in its turn
+            return None
+        self._asking.add(thread)
+        try:
+            spec = self._ask(name, path, target)
+        finally:
+            self._asking.discard(thread)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = ContextLoader(spec.loader)  # type: ignore[assignment]
+        return spec
+
+    def _ask(self, *query: Any) -> ModuleSpec | None:
         for finder in list(sys.meta_path):
             find = getattr(finder, "find_spec", None)
-            if type(finder).__name__ == type(self).__name__ or find is None:
-                continue
-            spec: ModuleSpec | None = find(name, path, target)
-            if spec is not None:
-                if hasattr(spec.loader, "exec_module"):
-                    spec.loader = ContextLoader(self, spec.loader)  # type: ignore[assignment]
-                return spec
+            if finder is not self and find is not None:
+                spec: ModuleSpec | None = find(*query)
+                if spec is not None:
+                    return spec
         return None
-
-    def remove(self) -> None:
-        """Let other imports go their way."""
-        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
 
 
 def install() -> None:
     """Complete multiprocessing when it is imported, or now if it has been."""
     context = sys.modules.get(NAME)
-    if context is not None and hasattr(context, "_concrete_contexts"):
-        complete(context)
-    elif not any(type(finder).__name__ == "ContextFinder" for finder in sys.meta_path):
+    if hasattr(context, "_concrete_contexts"):
+        complete(context)  # type: ignore[arg-type]
+    if not any(type(finder).__name__ == "ContextFinder" for finder in sys.meta_path):
         sys.meta_path.insert(0, ContextFinder())

@@ -20,6 +20,7 @@ from .clients import (
     find_client,
     find_client_in_task,
     require_dask,
+    seconds_of,
     shares_process,
     wait_for_worker,
 )
@@ -54,9 +55,10 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         The client to use.
     loop : tornado.ioloop.IOLoop, optional
         Event loop for a client that is made here.
-    wait_for_workers_timeout : float, default=10
+    wait_for_workers_timeout : float or str, default=10
         Seconds to wait for the first worker; 0 not to wait. A call whose cluster has
-        lost all its workers waits that long for new ones, but at least a minute.
+        lost all its workers waits that long for new ones, but at least five minutes;
+        ``float("inf")`` has it wait for ever.
     **submit_kwargs : dict
         Keywords of ``Client.submit`` for every task: ``workers``, ``resources``,
         ``retries``, ``priority``, ``allow_other_workers``, ``fifo_timeout``; and
@@ -168,9 +170,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             return 1
         cores = self._count_cores()
         if cores == 0 and self.wait_for_workers_timeout:
-            wait_for_worker(
-                self.client, self.wait_for_workers_timeout, self.submit_kwargs
-            )
+            limit = seconds_of(self.wait_for_workers_timeout)
+            wait_for_worker(self.client, limit, self.submit_kwargs)
             cores = self._count_cores()
         return jobs_on(cores, n_jobs)
 
@@ -279,7 +280,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             n_jobs,
             self._count_cores(),
             in_process,
-            self.wait_for_workers_timeout,
+            seconds_of(self.wait_for_workers_timeout),
         )
         with self._lock:
             self._couriers[call] = courier

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import time
 import weakref
 from collections.abc import Iterable
@@ -210,24 +211,42 @@ def _probe() -> None:
     """Run on the first worker that comes up."""
 
 
+def seconds_of(timeout: Any) -> float:
+    """Return a time limit in seconds, as dask reads it; None is none at all.
+
+    >>> seconds_of(3), seconds_of("2 min"), seconds_of(None), seconds_of(float("inf"))
+    (3.0, 120.0, 0.0, inf)
+    """
+    if timeout is None or isinstance(timeout, (int, float)):
+        return float(timeout or 0)
+    from dask.utils import parse_timedelta
+
+    return float(parse_timedelta(timeout, "s"))
+
+
+def call_for_worker(client: Any, options: dict[str, Any]) -> Any:
+    """Send a task that does nothing; return its future.
+
+    An adaptive cluster starts workers when there is work.
+    """
+    restrictions = {name: options[name] for name in options if name != "key"}
+    return client.submit(_probe, pure=False, **restrictions)
+
+
 def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> None:
     """Wait until a worker takes tasks, at most `timeout` seconds.
-
-    A task is sent, and not only workers counted, because an adaptive cluster
-    starts workers when there is work.
 
     Raises
     ------
     TimeoutError
         If there is no worker by then; it names the scheduler and the timeout.
     """
-    restrictions = {name: options[name] for name in options if name != "key"}
-    probe = client.submit(_probe, pure=False, **restrictions)
+    probe = call_for_worker(client, options)
     try:
-        probe.result(timeout=timeout)
+        probe.result(timeout=None if timeout == math.inf else timeout)
     except (TimeoutError, asyncio.TimeoutError) as error:  # two in Python 3.10
         raise TimeoutError(
-            f"DaskDistributedBackend has no worker after {timeout} seconds. The "
+            f"DaskDistributedBackend has no worker after {timeout:g} seconds. The "
             f"scheduler at {client.scheduler.address} has none that takes tasks: "
             "start workers and check that they can reach it, or let it wait longer "
             "with parallel_config('dask', wait_for_workers_timeout=...)."

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Any
 
-from .clients import cores_of, is_known_well, note_workers
+from .clients import call_for_worker, cores_of, is_known_well, note_workers
 
 #: seconds between two counts
 INTERVAL = 0.5
 #: the same for the calls of tasks, of which there may be a thousand
 CHILD_INTERVAL = 2.0
 #: seconds for which a call goes on, at least, on a cluster that has lost all workers:
-#: those that died are replaced
-DESERTED = 60.0
+#: others may come in their place, as pods and preempted machines do
+DESERTED = 300.0
+#: seconds after which its user is told
+TOLD = 10.0
 
 
 class NoWorkersLeft(TimeoutError):
@@ -55,12 +58,12 @@ class CoreCount:
     ----------
     client : distributed.Client
         The cluster's client.
-    workers : list of str or None
-        Count these workers alone.
     cores : int
         How many there were when the call began.
     changed : callable
         Told that there are other cores now; called on the event loop.
+    options : dict
+        Keywords for ``Client.map`` that the call's tasks have.
     interval : float
         Seconds between two counts.
     patience : float
@@ -71,20 +74,24 @@ class CoreCount:
     def __init__(
         self,
         client: Any,
-        workers: Any,
+        options: dict[str, Any],
         cores: int,
         changed: Callable[[], None],
         interval: float = INTERVAL,
         patience: float = 0.0,
     ) -> None:
         self._client = client
-        self._workers = workers
+        self._options = options
         self._changed = changed
         self._interval = interval
         self._patience = max(patience, DESERTED)
         # Counts in a row that found nobody. Not seconds: a process that was stopped
         # itself has not been waiting meanwhile.
         self._deserted = 0
+        self._told = False
+        self._counting = False  # one at a time: a late answer counts as one
+        self._closed = False
+        self._probe: Any = None
         # at once, if the number is old or hearsay
         self._asked = time.monotonic() if is_known_well(client) else -math.inf
         #: as of the last count
@@ -93,13 +100,28 @@ class CoreCount:
     def look(self) -> None:
         """Count anew, if it is time to. From any thread; does not block."""
         now = time.monotonic()
-        if now - self._asked < self._interval:
+        if self._counting or now - self._asked < self._interval:
             return
         self._asked = now
+        self._counting = True
         try:
             self._client.loop.add_callback(self._count)
         except RuntimeError:  # the loop is closed, as is the client
             pass
+
+    def close(self) -> None:
+        """Count no more, and leave nothing on the cluster."""
+        self._closed = True
+        self._probe = None
+
+    def suspect(self) -> None:
+        """Take it that there is no worker, until the next count."""
+        self._deserted = max(self._deserted, 1)
+
+    @property
+    def nobody(self) -> bool:
+        """Whether there is no worker at all, as far as is known."""
+        return self._deserted > 0
 
     def check(self) -> None:
         """See whether there is anybody left who could do the work.
@@ -110,8 +132,8 @@ class CoreCount:
             If there has been no worker for too long.
         """
         seconds = self._deserted * self._interval
+        address = getattr(self._client.scheduler, "address", None)
         if seconds > self._patience:
-            address = getattr(self._client.scheduler, "address", None)
             raise NoWorkersLeft(
                 f"The cluster has had no worker for {seconds:g} seconds, and tasks of "
                 f"this call wait for one. The scheduler at {address} is there: start "
@@ -120,15 +142,35 @@ class CoreCount:
                 "only take long to come, let it wait longer with "
                 "parallel_config('dask', wait_for_workers_timeout=...)."
             )
+        if seconds >= TOLD and not self._told:
+            self._told = True
+            logging.getLogger("joblib").warning(
+                "The dask cluster of a call has no worker any more. The call waits for "
+                "one to join the scheduler at %s, at most for %g seconds.",
+                address,
+                self._patience,
+            )
 
     async def _count(self) -> None:
         try:
             threads = dict(await self._client.scheduler.ncores(workers=None))
         except Exception:  # whoever waits for results hears of it
             return
+        finally:
+            self._counting = False
         note_workers(self._client, threads)
-        self._deserted = 0 if threads else self._deserted + 1
-        cores = cores_of(threads, self._workers)
+        self._note_desertion(not threads)
+        cores = cores_of(threads, self._options.get("workers"))
         if cores and cores != self.cores:
             self.cores = cores
             self._changed()
+
+    def _note_desertion(self, nobody: bool) -> None:
+        self._deserted = self._deserted + 1 if nobody else 0
+        if not nobody:
+            self._told = False
+            self._probe = None
+        elif self._probe is None and not self._closed:
+            # An adaptive cluster starts workers when there is work, and the call may
+            # hold all of its own back.
+            self._probe = call_for_worker(self._client, self._options)

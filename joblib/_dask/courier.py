@@ -29,7 +29,7 @@ from .counting import (
     limit_on,
 )
 from .loading import pack
-from .losses import explain_loss
+from .losses import explained
 from .naming import key_for
 from .packing import Packed
 from .parents import current_task
@@ -47,8 +47,9 @@ FILLING = 0.005
 MESSAGE = 4_000_000
 #: how often a batch is sent at most, if its shared data is lost with a worker
 SENDINGS = 8
-#: what scattering raises when workers go meanwhile; the scheduler does not find one
-#: that it knew (KeyError), or finds none at all (TimeoutError, of its own in 3.10)
+#: what scattering raises when the scheduler finds no worker (two types in 3.10), or
+#: does not find one that it knew
+NO_WORKER = (TimeoutError, asyncio.TimeoutError)
 WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
 
 
@@ -72,7 +73,7 @@ class Courier(threading.Thread):
     in_process : bool
         Client and workers share a process.
     patience : float
-        For how many seconds the cluster may be without workers; a minute at least.
+        For how many seconds the cluster may be without workers, at least.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Courier(threading.Thread):
         self._collector = Collector(client, self._deliver, self._limit is None)
         self._cores = CoreCount(
             client,
-            options.get("workers"),
+            options,
             cores,
             self._note_cores,
             INTERVAL if self._parent is None else CHILD_INTERVAL,
@@ -180,6 +181,8 @@ class Courier(threading.Thread):
             pass
 
     def _is_full(self) -> bool:
+        if self._cores.nobody:  # nor anybody to send its data to
+            return True
         return self._limit is not None and len(self._away) >= self._limit
 
     def _has_work(self) -> bool:
@@ -207,13 +210,14 @@ class Courier(threading.Thread):
             self._call_off()
         finally:
             self._sharing.clear()
+            self._cores.close()
             # no cycles: whoever keeps the call would keep its backend by them
             del self._collector, self._cores, self.call
 
     def _turn(self) -> bool:
         with self._condition:
             timely = self._condition.wait_for(
-                self._has_work, self._beat if self._away else None
+                self._has_work, self._beat if self._away or self._outbox else None
             )
             if self._filling:
                 self._condition.wait_for(self._is_filled, FILLING)
@@ -300,12 +304,7 @@ class Courier(threading.Thread):
 
     def _call_back(self, shipment: Shipment, out: Any) -> None:
         if type(out) is Lost:
-            try:
-                error = explain_loss(shipment.batch, out, self._client)
-            except Exception:  # such as a function that raises when asked its name
-                error = out.error
-            out = Lost(error, out.cancelled)
-            del error
+            out = explained(shipment.batch, out, self._client)
         try:
             shipment.callback(out)
         except BaseException as error:  # the other batches still have to come home
@@ -335,6 +334,8 @@ class Courier(threading.Thread):
             lost = lost or shipment.values
         elif not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
             return False
+        if isinstance(out.error, NO_WORKER):
+            self._cores.suspect()
         self._sharing.forget(lost)
         shipment.values = []
         return shipment.sendings < SENDINGS

@@ -12,6 +12,15 @@ from .pulse import SchedulerSilent
 from .remote import TaskFailure
 
 
+def explained(batch: Any, lost: Lost, client: Any) -> Lost:
+    """Return `lost` with the error to raise for its batch."""
+    try:
+        error = explain_loss(batch, lost, client)
+    except Exception:  # such as a function that raises when asked its name
+        error = lost.error
+    return Lost(error, lost.cancelled)
+
+
 def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
     """Return the error to raise for a batch that has no result."""
     error = lost.error

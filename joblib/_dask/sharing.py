@@ -41,6 +41,9 @@ _NEVER_LARGE = _WEIGHTLESS | {
     types.ModuleType,
 }
 
+#: seconds in which data finds a worker while a call is under way
+NO_WORKER = 3.0
+
 
 def check_scatter(scatter: Any) -> None:
     """Raise TypeError unless `scatter` is None, a list or a tuple."""
@@ -283,7 +286,9 @@ class Sharing:
             groups.setdefault((near, far), {})[key] = sent
             owners[key] = seen
         for (near, far), data in groups.items():
-            question = spread(self._client, data, self._workers, near, far)
+            question = spread(
+                self._client, data, self._workers, near, far, timeout=NO_WORKER
+            )
             for key, future in answer_of(self._client, question).items():
                 owners[key].future = future
 

@@ -27,6 +27,7 @@ async def spread(
     workers: list[str] | None,
     near_copies: int,
     far_copies: int,
+    **timeout: float,
 ) -> dict[str, Any]:
     """Send `data` to workers; return the futures by key. On the client's event loop.
 
@@ -43,6 +44,8 @@ async def spread(
         not as many.
     far_copies : int
         How many get it otherwise.
+    **timeout : float
+        For how many seconds the scheduler looks for a worker, if there is none.
     """
     if not on_worker() and client.direct_to_workers is not False:
         running = await client.scheduler.ncores_running(workers=workers)
@@ -58,6 +61,7 @@ async def spread(
         workers=workers,
         broadcast=far_copies if far_copies > 1 else False,
         asynchronous=True,
+        **timeout,
     )
     return found
 

@@ -272,7 +272,7 @@ def test_where_there_is_no_worker_counting_asks_nobody_in_a_blocking_way(client)
     from joblib._dask.counting import CoreCount
 
     seen = []
-    count = CoreCount(client, None, 2, lambda: seen.append(count.cores))
+    count = CoreCount(client, {}, 2, lambda: seen.append(count.cores))
 
     async def none(workers=None):
         return {}

@@ -26,7 +26,7 @@ def sent(monkeypatch):
     this machine, and else."""
     sent = []
 
-    def spread(client, data, workers, near_copies, far_copies):
+    def spread(client, data, workers, near_copies, far_copies, timeout):
         sent.append((len(data), near_copies, far_copies))
         return {key: object() for key in data}
 

@@ -73,8 +73,59 @@ def test_others_are_as_they_were(imports):
     run(imports + code)
 
 
-def test_util_is_there(imports):
-    assert run(imports + "print(mp.util.__name__)") == "multiprocessing.util"
+@pytest.mark.parametrize("part", ["util", "pool", "connection", "synchronize"])
+def test_parts_are_there(imports, part):
+    code = (
+        f"print(mp.{part}.__name__, hasattr(mp, 'nothing'))\n"
+        f"from multiprocessing import {part}\n"
+        f"assert {part} is mp.{part} is sys.modules['multiprocessing.{part}']"
+    )
+    assert run(imports + code) == f"multiprocessing.{part} False"
+
+
+def test_threads_that_import_it_at_once():
+    """Nothing more is imported while it is: two threads might wait for each other."""
+    code = (
+        "import joblib, importlib, sys, threading\n"
+        "import multiprocessing.reduction\n"
+        "errors = []\n"
+        "def fetch(name):\n"
+        "    try:\n"
+        "        barrier.wait()\n"
+        "        importlib.import_module(name)\n"
+        "    except BaseException as error:\n"
+        "        errors.append(error)\n"
+        "sys.setswitchinterval(1e-5)\n"
+        "for turn in range(60):\n"
+        "    for name in [n for n in sys.modules if n.startswith('multiprocessing')]:\n"
+        "        del sys.modules[name]\n"
+        "    barrier = threading.Barrier(3)\n"
+        "    names = 'multiprocessing', 'multiprocessing.util', 'multiprocessing.pool'\n"
+        "    threads = [threading.Thread(target=fetch, args=(name,)) for name in names]\n"
+        "    for thread in threads: thread.start()\n"
+        "    for thread in threads: thread.join()\n"
+        "    assert not errors, (turn, errors)\n"
+        "    import multiprocessing.context as context\n"
+        "    assert type(context._concrete_contexts).__name__ == 'StartMethods'\n"
+    )
+    run(code)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_finder_that_asks_all_others(first):
+    finder = (
+        "import sys\n"
+        "class Asks:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        for finder in sys.meta_path:\n"
+        "            if finder is not self:\n"
+        "                spec = finder.find_spec(name, path, target)\n"
+        "                if spec is not None:\n"
+        "                    return spec\n"
+        "sys.meta_path.insert(0, Asks())\n"
+    )
+    imports = "import joblib\n" + finder if first else finder + "import joblib\n"
+    assert run(imports + "import multiprocessing as mp; mp.get_context('loky')") == ""
 
 
 def test_loky_waits_until_it_is_asked_for():
@@ -89,20 +140,19 @@ def test_loky_waits_until_it_is_asked_for():
 
 
 def test_the_module_is_as_without_joblib():
-    """Its loader and spec are its own, and the finder has gone."""
+    """Its loader and spec are its own; it can be looked into, and loaded again."""
     code = (
-        "import sys; before = len(sys.meta_path)\n"
-        "import joblib, inspect, importlib.util\n"
-        "assert importlib.util.find_spec('multiprocessing.context') is not None\n"
+        "import copy, joblib, inspect, importlib.util, sys\n"
+        "spec = importlib.util.find_spec('multiprocessing.context')\n"
+        "assert 'BaseContext' in copy.copy(spec.loader).get_source(spec.name)\n"
+        "del sys.modules['multiprocessing']\n"
         "import multiprocessing.context as context\n"
-        "names = [type(finder).__name__ for finder in sys.meta_path]\n"
-        "assert 'ContextFinder' not in names, names\n"
         "import multiprocessing.process as process\n"
         "assert type(context.__loader__) is type(process.__loader__)\n"
         "assert context.__spec__.loader is context.__loader__\n"
         "assert 'class BaseContext' in inspect.getsource(context)\n"
-        "again = importlib.reload(context)\n"
-        "assert again is context"
+        "importlib.reload(context)\n"
+        "assert context._default_context.get_context('loky').Process.__name__ == 'LokyProcess'"
     )
     run(code)
 
