@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any
 
 from .._backends.base import FallbackToBackend, ParallelBackendBase
@@ -55,7 +56,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         The client to use.
     loop : tornado.ioloop.IOLoop, optional
         Event loop for a client that is made here.
-    wait_for_workers_timeout : float or str, default=10
+    wait_for_workers_timeout : float, str or timedelta, default=10
         Seconds to wait for the first worker; 0 not to wait. A call whose cluster has
         lost all its workers waits that long for new ones, but at least five minutes;
         ``float("inf")`` has it wait for ever.
@@ -68,7 +69,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
     Raises
     ------
     ValueError
-        If dask is not installed, or there is no client to use.
+        If dask is not installed, there is no client to use, or
+        `wait_for_workers_timeout` is no time.
     TypeError
         If `scatter` is not a list or tuple, or dask knows no such keyword.
     """
@@ -91,7 +93,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         scatter: list[Any] | tuple[Any, ...] | None = None,
         client: Any = None,
         loop: Any = None,
-        wait_for_workers_timeout: float = 10,
+        wait_for_workers_timeout: float | str | timedelta | None = 10,
         **submit_kwargs: Any,
     ) -> None:
         nesting_level = submit_kwargs.pop("nesting_level", None)
@@ -99,6 +101,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         require_dask()
         check_scatter(scatter)
         check_submit_options(submit_kwargs)
+        seconds_of(wait_for_workers_timeout)  # or ValueError, now and not in a call
         found, made = find_client(client, scheduler_host, loop)
         if made:
             weakref.finalize(self, found.close)
@@ -108,7 +111,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         self,
         client: Any,
         scatter: list[Any] | tuple[Any, ...] | None,
-        wait_for_workers_timeout: float,
+        wait_for_workers_timeout: float | str | timedelta | None,
         submit_kwargs: dict[str, Any],
     ) -> None:
         self._client = client
@@ -326,7 +329,7 @@ def _ignore(out: Any) -> None:
 def _arrive(
     cls: type[DaskDistributedBackend],
     nesting_level: int | None,
-    wait_for_workers_timeout: float,
+    wait_for_workers_timeout: float | str | timedelta | None,
     submit_kwargs: dict[str, Any],
     told_cores: int = 0,
 ) -> DaskDistributedBackend:

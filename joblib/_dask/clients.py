@@ -212,16 +212,31 @@ def _probe() -> None:
 
 
 def seconds_of(timeout: Any) -> float:
-    """Return a time limit in seconds, as dask reads it; None is none at all.
+    """Return `wait_for_workers_timeout` in seconds, as dask reads it; None is 0.
 
-    >>> seconds_of(3), seconds_of("2 min"), seconds_of(None), seconds_of(float("inf"))
-    (3.0, 120.0, 0.0, inf)
+    >>> seconds_of(3), seconds_of(None), seconds_of(float("inf"))
+    (3.0, 0.0, inf)
+
+    Raises
+    ------
+    ValueError
+        If it is none.
     """
     if timeout is None or isinstance(timeout, (int, float)):
-        return float(timeout or 0)
-    from dask.utils import parse_timedelta
+        seconds = float(timeout or 0)
+    else:
+        from dask.utils import parse_timedelta
 
-    return float(parse_timedelta(timeout, "s"))
+        try:
+            seconds = float(parse_timedelta(timeout, "s"))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            seconds = math.nan
+    if math.isnan(seconds):
+        raise ValueError(
+            "wait_for_workers_timeout must be a number of seconds, text such as "
+            f"'30 s' or '2 minutes', a timedelta, or None; got {timeout!r}"
+        )
+    return seconds
 
 
 def call_for_worker(client: Any, options: dict[str, Any]) -> Any:

@@ -193,6 +193,13 @@ def test_the_user_is_told_once(caplog):
     assert "300 seconds" in caplog.text
 
 
+@pytest.mark.parametrize("timeout", ["soon", "", [3], math.nan, "3 moons"])
+def test_what_is_no_time_is_refused(timeout):
+    with pytest.raises(ValueError, match="wait_for_workers_timeout must be") as caught:
+        parallel_config("dask", wait_for_workers_timeout=timeout)
+    assert repr(timeout) in str(caught.value)
+
+
 @pytest.mark.parametrize("timeout", [None, 0, "50ms", "1 h", timedelta(1), math.inf])
 def test_however_the_time_is_written(client, timeout):
     with parallel_config("dask", wait_for_workers_timeout=timeout):

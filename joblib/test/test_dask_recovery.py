@@ -11,7 +11,7 @@ distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import DaskDistributedBackend, collecting, courier  # noqa: E402
+from joblib._dask import DaskDistributedBackend, collecting, losses  # noqa: E402
 
 from .dask_common import (  # noqa: E402
     fail,
@@ -140,7 +140,7 @@ def test_an_error_that_cannot_be_explained_ends_the_call(client, monkeypatch):
     def fail_to_explain(*_):
         raise LookupError("no words for it")
 
-    monkeypatch.setattr(courier, "explain_loss", fail_to_explain)
+    monkeypatch.setattr(losses, "explain_loss", fail_to_explain)
     with parallel_config("dask", client=client):
         with pytest.raises(Exception, match="no "):
             Parallel(batch_size=1)(delayed(fail)(i) for i in range(3))
