@@ -1,6 +1,6 @@
 """How the cost of a task on dask grows with the number of tasks and of workers.
 
-Run it by hand: ``python benchmarks/distributed_scaling.py``. For 1,000 to 100,000 tasks
+Run it by hand: ``python -m benchmarks.distributed_scaling``. For 1,000 to 100,000 tasks
 that do nothing, on 2, 8 and 24 threads that serve as workers, it prints the microseconds
 per task and by how many megabytes the caller's memory grew at most, results being taken
 from a generator. Then, for tasks of 1 ms, 10 ms and 1 s, for which share of the time the
