@@ -304,7 +304,7 @@ class Courier(threading.Thread):
 
     def _call_back(self, shipment: Shipment, out: Any) -> None:
         if type(out) is Lost:
-            out = explained(shipment.batch, out, self._client)
+            out = explained(shipment.batch, out, self._client, self._error)
         try:
             shipment.callback(out)
         except BaseException as error:  # the other batches still have to come home

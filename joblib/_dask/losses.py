@@ -12,8 +12,16 @@ from .pulse import SchedulerSilent
 from .remote import TaskFailure
 
 
-def explained(batch: Any, lost: Lost, client: Any) -> Lost:
-    """Return `lost` with the error to raise for its batch."""
+def explained(
+    batch: Any, lost: Lost, client: Any, given_up: BaseException | None
+) -> Lost:
+    """Return `lost` with the error to raise for its batch.
+
+    With `given_up`, the reason why its call was given up, what was cancelled was
+    cancelled for that.
+    """
+    if lost.cancelled and given_up is not None:
+        lost = Lost(given_up, cancelled=True)
     try:
         error = explain_loss(batch, lost, client)
     except Exception:  # such as a function that raises when asked its name

@@ -70,6 +70,27 @@ def test_a_call_is_not_kept_for_ever(client, monkeypatch):
     assert tasks_left(client) == []
 
 
+def test_the_reason_is_told_though_news_of_its_end_come_first(client, monkeypatch):
+    """A batch that is cancelled for it may come home before it is called off."""
+    look_around = courier.Courier._look_around
+
+    def look(carrier):
+        look_around(carrier)
+        with carrier._condition:
+            if carrier._error is not None:
+                come.append(carrier._condition.wait_for(lambda: carrier._arrived, 5))
+
+    come = []
+    monkeypatch.setattr(courier.Courier, "_look_around", look)
+    monkeypatch.setattr(counting, "DESERTED", 0.1)
+    results = begin("reason", wait_for_workers_timeout=0)
+    wait_until_begun("reason", client)
+    remove_all_workers(client)
+    with pytest.raises(TimeoutError, match="no worker"):
+        next(results)
+    assert come and come[0]
+
+
 def test_the_next_call_runs_as_soon_as_there_is_a_worker(client, monkeypatch):
     monkeypatch.setattr(counting, "DESERTED", 0.2)
     results = begin("next", wait_for_workers_timeout=0)
