@@ -152,3 +152,6 @@ def answer_of(client: Any, question: Any) -> Any:
             pulse.beat()
     finally:
         answer.cancel()
+        # no cycle: its error refers to this frame, and to those of whoever asks, with
+        # all that they hold on the cluster
+        del answer

@@ -231,6 +231,9 @@ class Sharing:
 
     def clear(self) -> None:
         """Let go of all futures, and the cluster of their data."""
+        for table in (self._weak, self._strong):
+            for seen in list(table.values()):
+                seen.future = None  # whoever else still knows of it
         self._weak.clear()
         self._strong.clear()
 

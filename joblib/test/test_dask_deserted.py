@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import threading
 from datetime import timedelta
@@ -126,7 +127,16 @@ def test_workers_that_come_in_time_do_the_work(client, monkeypatch):
     assert tasks_left(client) == []
 
 
-def test_shared_data_waits_for_a_worker_to_go_to(client, monkeypatch):
+@pytest.fixture
+def no_collector():
+    """What is to go goes by itself: nothing waits for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_shared_data_waits_for_a_worker_to_go_to(client, monkeypatch, no_collector):
     """Not to be sent in vain, time and again, and the call given up for that."""
     monkeypatch.setattr(courier, "INTERVAL", 0.05)
     monkeypatch.setattr(sharing, "NO_WORKER", 0.1)
