@@ -207,8 +207,8 @@ def cores_of(threads: dict[str, int], workers: Any = None) -> int:
     return sum(threads.values())
 
 
-def _probe() -> None:
-    """Run on the first worker that comes up."""
+def _probe(**_: Any) -> None:
+    """Run on the first worker that comes up, with the options meant for batches."""
 
 
 def seconds_of(timeout: Any) -> float:

@@ -41,21 +41,19 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
         if sys.version_info >= (3, 11):
             error.add_note(f"This ended a batch of calls of the function {name!r}.")
         return error
-    explained: Exception
+    told: Exception
     if isinstance(error, (SchedulerSilent, NoWorkersLeft)):
         kind = TimeoutError if isinstance(error, NoWorkersLeft) else RuntimeError
-        explained = kind(
-            f"A batch of calls of the function {name!r} has no result: {error}"
-        )
-        explained.__cause__ = error
-        return explained
+        told = kind(f"A batch of calls of the function {name!r} has no result: {error}")
+        told.__cause__ = error
+        return told
     address = getattr(client.scheduler, "address", None)
     where = f"by the scheduler at {address}" if address else "by its closed client"
-    explained = RuntimeError(
+    told = RuntimeError(
         f"A batch of calls of the function {name!r} was cancelled {where}: {error}"
     )
-    explained.__cause__ = error
-    return explained
+    told.__cause__ = error
+    return told
 
 
 def is_killed(error: BaseException) -> bool:

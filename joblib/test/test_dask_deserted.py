@@ -168,7 +168,7 @@ def test_an_adaptive_cluster_is_shown_that_there_is_work(client, monkeypatch):
     # after which a LocalCluster believes that a worker of its own has gone
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}),
-        parallel_config("dask"),
+        parallel_config("dask", task_timeout=60),
     ):
         parallel = Parallel(1000, batch_size=1, return_as="generator", pre_dispatch=2)
         results = parallel(delayed(increment)(i) for i in range(40))
