@@ -196,6 +196,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
+        self.serve(effective)
         if parallel is not None:
             self._asked[parallel] = n_jobs
         return effective

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from .clients import known_workers, on_worker
+from .clients import known_workers, on_worker, shares_process
 from .packing import Packed
 from .releasing import Releases
 from .shipment import Shipment
@@ -220,19 +220,45 @@ def _size_of(value: Any) -> int:
     return value[1].nbytes if isinstance(value[1], Packed) else 0
 
 
+def _held_here(client: Any, keys: list[Any]) -> list[Any] | None:
+    """Return values that workers of this event loop have in memory; None if not all.
+
+    The scheduler would ask each worker for its own, in messages that cost as much as
+    a small task.
+    """
+    from distributed import Worker
+
+    stores = [
+        getattr(worker.data, "fast", worker.data)  # without what is spilled to disk
+        for worker in list(Worker._instances)
+        if worker.loop is client.loop and worker.address.startswith("inproc://")
+    ]
+    values = []
+    for key in keys:
+        store = next((store for store in stores if key in store), None)
+        if store is None:
+            return None
+        values.append(store[key])
+    return values
+
+
 async def ask_for(client: Any, futures: list[Any]) -> list[Any]:
     """Return the values of finished futures.
 
     ``Client.gather`` first waits for each of them, by a task of its own.
     """
+    if shares_process(client):
+        values = _held_here(client, [future.key for future in futures])
+        if values is not None:
+            return values
     if not client.direct_to_workers and not on_worker():
         keys = [future.key for future in futures]
         answer = await client.scheduler.gather(keys=keys)
         if answer["status"] == "OK":
             return [answer["data"][key] for key in keys]
     # the worker's own data, or one that was lost: it is waited for
-    values: list[Any] = await client.gather(futures, asynchronous=True)
-    return values
+    found: list[Any] = await client.gather(futures, asynchronous=True)
+    return found
 
 
 def _hear(answer: asyncio.Future[Any]) -> None:

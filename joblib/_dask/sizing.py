@@ -9,6 +9,26 @@ from __future__ import annotations
 
 from .._backends.autobatch import AutoBatchingMixin
 
+#: seconds that batches should take, at least, and the last ones, which shrink
+SHORTEST, LEAST = 0.1, 0.015
+#: The same for each worker there is. A batch keeps the scheduler and the client busy for
+#: one to two milliseconds, whichever worker it is for: all workers together may ask for
+#: one per ten, for at the end of a call they do so five times as often.
+SHORTEST_EACH, LEAST_EACH = 0.01, 0.002
+#: however many workers there are
+LONGEST_SHORTEST, LONGEST_LEAST = 1.0, 0.2
+
+
+def durations_for(workers: int) -> tuple[float, float]:
+    """Return the seconds that batches should take, at least, and those of the last.
+
+    >>> [durations_for(workers) for workers in (2, 24, 1000)]
+    [(0.1, 0.015), (0.24, 0.048), (1.0, 0.2)]
+    """
+    shortest = min(max(SHORTEST, SHORTEST_EACH * workers), LONGEST_SHORTEST)
+    least = min(max(LEAST, LEAST_EACH * workers), LONGEST_LEAST)
+    return shortest, least
+
 
 class WorkerTimedBatches(AutoBatchingMixin):
     """Chooses batch sizes by the time that workers spend on batches."""
@@ -18,8 +38,13 @@ class WorkerTimedBatches(AutoBatchingMixin):
     # do not get small. Nor are they large: those that queue on a worker stay there,
     # though another one may be done.
     MAX_GROWTH = 16
-    MIN_IDEAL_BATCH_DURATION = 0.1
-    LEAST_BATCH_DURATION = 0.015
+    MIN_IDEAL_BATCH_DURATION: float = SHORTEST
+    LEAST_BATCH_DURATION: float = LEAST
+
+    def serve(self, workers: int) -> None:
+        """Choose sizes for so many workers, whose batches share one scheduler."""
+        durations = durations_for(workers)
+        self.MIN_IDEAL_BATCH_DURATION, self.LEAST_BATCH_DURATION = durations
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""

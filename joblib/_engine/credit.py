@@ -11,7 +11,7 @@ from __future__ import annotations
 #: seconds from the dispatch of a batch to its completion, in which it is back soon
 SOON = 0.02
 #: batches that there may be for each worker however large they are
-FEW = 4
+FEW = 1
 #: the credit grows to the most there may be in so many steps, or by single batches
 STEPS = 16
 
@@ -67,14 +67,15 @@ class Credit:
         self._of_short = self._of_workers = 0
         self.granted = 0
 
-    def learn(self, lapse: float, batch_size: int) -> None:
-        """Learn how long a batch was on its way, in seconds.
+    def learn(self, lapse: float, size: int, next_size: int) -> None:
+        """Learn how long a batch of `size` was on its way, in seconds.
 
-        Of larger batches, such as the next one of `batch_size`, it takes fewer to have
-        a worker busy; and as long as they still grow, those on their way are too small.
+        Of larger batches, such as the next one of `next_size`, it takes fewer to have a
+        worker busy. As long as they still grow, how soon small ones are back tells
+        nothing of the next, and more of those than workers were too many.
         """
-        if self._most:
-            most = max(self._most // batch_size, min(self._most, FEW * self._n_jobs))
+        if self._most and size >= next_size:
+            most = max(self._most // next_size, min(self._most, FEW * self._n_jobs))
             self._of_short = adapt_credit(self._of_short, most, lapse, self._soon)
             self.granted = self._of_short + self._of_workers
 

@@ -371,7 +371,8 @@ class Run:
                     self.ready.update(enumerate(results, job.start))
                 elif not job.opened:
                     self.finished.extend(results)
-                self._credit.learn(time() - job.dispatch_timestamp, size)
+                lapse = time() - job.dispatch_timestamp
+                self._credit.learn(lapse, job.batch_size, size)
                 self.n_completed_tasks += job.batch_size
                 self.n_completed_batches += 1
                 if self.timeout is not None:

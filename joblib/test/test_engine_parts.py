@@ -359,16 +359,25 @@ def test_more_batches_are_on_their_way_when_workers_join(options, most):
 def test_there_is_less_credit_for_larger_batches():
     credit = Credit(look_ahead=64, n_jobs=2)
     for _ in range(20):
-        credit.learn(0.001, 1)
+        credit.learn(0.001, 1, 1)
     assert credit.granted == 128
-    credit.learn(0.001, 13)
+    credit.learn(0.001, 13, 13)
     assert credit.granted == 9
-    credit.learn(0.001, 500)
-    assert credit.granted == 8
+    credit.learn(0.001, 500, 500)
+    assert credit.granted == 2
     credit = Credit(look_ahead=4, n_jobs=2)
     for _ in range(20):
-        credit.learn(0.001, 500)
-    assert credit.granted == 8
+        credit.learn(0.001, 500, 500)
+    assert credit.granted == 2
+
+
+def test_there_is_no_credit_while_batches_grow():
+    credit = Credit(look_ahead=64, n_jobs=2)
+    for _ in range(20):
+        credit.learn(0.001, 1, 40)
+    assert credit.granted == 0
+    credit.learn(0.001, 40, 40)
+    assert credit.granted > 0
 
 
 def test_credit_is_taken_back():
