@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextvars
 import threading
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ from .collecting import Lost
 from .counting import jobs_on
 from .courier import Courier
 from .losses import is_killed
+from .own_work import OwnWork, is_callers, may_work
 from .packing import Packed
 from .sharing import Sharing, check_scatter, scatter_all
 from .sizing import WorkerTimedBatches
@@ -240,11 +241,17 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         return self._for_tasks(), -1
 
     def retrieval_context(self) -> AbstractContextManager[Any]:
-        """Return a context in which a task does not hold a slot of its worker."""
+        """Return a context in which a task does not hold a slot of its worker.
+
+        As long as there are batches for it, it works in its slot before.
+        """
         with self._lock:
-            couriers = list(self._couriers.values())
-        for courier in couriers:
+            couriers = list(self._couriers.items())
+        for _, courier in couriers:
             courier.flush()  # the caller waits: there are no more first batches
+        for call, courier in couriers:
+            if courier.works and is_callers(call):
+                return _working_first(call, courier)
         return SlotReleased()
 
     # ---------------------------------------------------- around a batch
@@ -276,6 +283,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         options.update(options_for(getattr(parallel, "_controls", None)))
         in_process = shares_process(client)
         n_jobs = None if parallel is None else self._asked.get(parallel)
+        works = may_work(call, parallel, client, self.submit_kwargs)
         courier = Courier(
             call,
             client,
@@ -285,6 +293,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             self._count_cores(),
             in_process,
             seconds_of(self.wait_for_workers_timeout),
+            OwnWork(in_process) if works else None,
         )
         with self._lock:
             self._couriers[call] = courier
@@ -321,6 +330,15 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         results = unwrap(results)
         self.batch_worked(len(results), seconds)
         return results
+
+
+@contextmanager
+def _working_first(call: Any, courier: Courier) -> Iterator[None]:
+    courier.work()
+    with call.condition:
+        waits = not call.drained()
+    with SlotReleased() if waits else nullcontext():
+        yield
 
 
 def _ignore(out: Any) -> None:

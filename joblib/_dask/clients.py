@@ -207,7 +207,7 @@ def cores_of(threads: dict[str, int], workers: Any = None) -> int:
     return sum(threads.values())
 
 
-def _probe(**_: Any) -> None:
+def do_nothing(**_: Any) -> None:
     """Run on the first worker that comes up, with the options meant for batches."""
 
 
@@ -245,7 +245,7 @@ def call_for_worker(client: Any, options: dict[str, Any]) -> Any:
     An adaptive cluster starts workers when there is work.
     """
     restrictions = {name: options[name] for name in options if name != "key"}
-    return client.submit(_probe, pure=False, **restrictions)
+    return client.submit(do_nothing, pure=False, **restrictions)
 
 
 def wait_for_worker(client: Any, timeout: float, options: dict[str, Any]) -> None:

@@ -2,24 +2,25 @@
 
 ::
 
-    submit -> [outbox] -> pack, share -> Client.map -> (cluster) -> Collector
-    callback  <-------- [arrived] <-------------------------------------'
+    submit -> [outbox] -> Sender: pack, share -> Client.map -> (cluster) -> Collector
+               |  callback  <------ [arrived] <-----------------------------------'
+               `-> `work`, in the slot of the task that makes the call
 
 The courier pickles and unpickles, so neither the caller nor the client's event
 loop is kept waiting by it; and what has piled up meanwhile goes out as one message.
-All callbacks of a call are made on its courier's thread, one after the other.
+All callbacks of a call are made on its courier's thread, one after the other, but for
+those of batches that its caller runs itself while it waits, see `own_work`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .collecting import Arrival, Collector, Lost, was_dropped
+from .collecting import Arrival, Collector, Lost
 from .counting import (
     CHILD_INTERVAL,
     INTERVAL,
@@ -28,13 +29,13 @@ from .counting import (
     jobs_on,
     limit_on,
 )
-from .loading import pack
-from .losses import explained
-from .naming import key_for
-from .packing import Packed
+from .losses import NO_WORKER, explained, lost_values, lost_with_worker
+from .own_work import OwnWork
 from .parents import current_task
 from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
-from .remote import run_batch
+from .releasing import cancel
+from .scouting import Scouts
+from .sending import Sender
 from .sharing import Sharing
 from .shipment import Shipment
 
@@ -43,14 +44,10 @@ from .shipment import Shipment
 CHILD_HEARTBEAT = 0.1
 #: seconds for which the first batches of a call are waited for, to go out together
 FILLING = 0.005
-#: at most about this many bytes of batches go out in one message
-MESSAGE = 4_000_000
+#: seconds for which a caller that works waits for a batch, if there are some to come
+PAUSE = 0.05
 #: how often a batch is sent at most, if its shared data is lost with a worker
 SENDINGS = 8
-#: what scattering raises when the scheduler finds no worker (two types in 3.10), or
-#: does not find one that it knew
-NO_WORKER = (TimeoutError, asyncio.TimeoutError)
-WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
 
 
 class Courier(threading.Thread):
@@ -74,6 +71,8 @@ class Courier(threading.Thread):
         Client and workers share a process.
     patience : float
         For how many seconds the cluster may be without workers, at least.
+    own_work : OwnWork, optional
+        What the caller, a task, runs batches with while it waits, if it may.
     """
 
     def __init__(
@@ -86,20 +85,25 @@ class Courier(threading.Thread):
         cores: int,
         in_process: bool,
         patience: float,
+        own_work: OwnWork | None = None,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
         self._client = client
         self._sharing = sharing
-        self._options = {"fifo_timeout": 0, **options}
+        options = {"fifo_timeout": 0, **options}
+        # The caller's own share comes first, until it has said that it waits idly.
+        self._own_work = own_work
+        self._own: Shipment | None = None
+        self._scouts = Scouts(client, options, self._note_idle) if own_work else None
         self._n_jobs = n_jobs
         self._limit = limit_on(cores, n_jobs)
-        self._in_process = in_process
         # It acts for the task that made it: dask has to see it on that worker.
         self._context = contextvars.copy_context()
         self._parent = current_task()
         if self._parent is not None:
-            self._parent.put_forward(self._options)
+            self._parent.put_forward(options)
+        self._sender = Sender(client, sharing, options, in_process, self._settle)
         self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
         # With a limit, each completion is waited for: the next batch is held back.
         self._collector = Collector(client, self._deliver, self._limit is None)
@@ -132,20 +136,20 @@ class Courier(threading.Thread):
                 ) from self._error
             self._outbox.append(Shipment(batch, callback))
             if not self._filling or len(self._outbox) == 1:
-                self._condition.notify()
+                self._condition.notify_all()
 
     def flush(self) -> None:
         """Wait for no more first batches."""
         with self._condition:
             if self._filling:
                 self._filling = False
-                self._condition.notify()
+                self._condition.notify_all()
 
     def close(self) -> None:
         """Take no more batches; end once all callbacks are made."""
         with self._condition:
             self._closing = True
-            self._condition.notify()
+            self._condition.notify_all()
 
     def abort(self, error: BaseException) -> None:
         """Call everything off: what waits, and what is on the cluster."""
@@ -154,42 +158,87 @@ class Courier(threading.Thread):
             if self._error is None:
                 self._error = error
             self._cancel(self._away)
-            self._condition.notify()
+            self._condition.notify_all()
+
+    # ------------------------------------------------------ the caller's thread
+    @property
+    def works(self) -> bool:
+        """Whether the caller may run batches."""
+        return self._own_work is not None
+
+    def work(self) -> None:
+        """Run batches, if the caller may, until none is left for it to do."""
+        own_work = self._own_work
+        while own_work is not None and (shipment := self._take()) is not None:
+            self._settle(shipment, own_work.run(shipment))
+
+    def _take(self) -> Shipment | None:
+        """Take a batch from the outbox; None if the caller is to work no more."""
+        with self._condition:
+            self._own = None
+            if not self.call.exhausted:
+                self._condition.wait_for(lambda: self._outbox or self._error, PAUSE)
+            limited = self._limit is not None and len(self._away) >= self._limit
+            if self._outbox and self._error is None and not limited:
+                self._own = shipment = self._outbox.popleft()
+                self._away.add(shipment)
+                return shipment
+            self._own_work = None
+            self._condition.notify_all()
+            return None
 
     # -------------------------------------------------------- the event loop
+    def _note_idle(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
     def _deliver(self, arrived: list[Arrival]) -> None:
         with self._condition:
             self._arrived += arrived
-            self._condition.notify()
+            self._condition.notify_all()
 
     def _note_cores(self) -> None:
         with self._condition:
             self._resized = True
-            self._condition.notify()
+            self._condition.notify_all()
 
     # ------------------------------------------- any thread, under the condition
     def _cancel(self, shipments: Iterable[Shipment]) -> None:
         """Have dask call off what is away; does not wait for it."""
         futures = [shipment.future for shipment in shipments if shipment.future]
-        if not futures or self._client.status in CLOSED:
-            return
-        try:
-            self._client.loop.add_callback(
-                self._client.cancel, futures, asynchronous=True, force=True
-            )
-        except RuntimeError:  # the loop is closed, and all tasks are gone with it
-            pass
+        cancel(self._client, futures)
 
     def _is_full(self) -> bool:
         if self._cores.nobody:  # nor anybody to send its data to
             return True
-        return self._limit is not None and len(self._away) >= self._limit
+        away = len(self._away)
+        if self._limit is not None and away >= self._limit:
+            return True
+        if self._own_work is None or self._scouts is None:
+            return False
+        # as many as idle workers have been found
+        return away - (self._own is not None) >= self._scouts.found
+
+    def _wanted(self) -> int:
+        """How many idle workers would be given something to do."""
+        if self._own_work is None or self._scouts is None:
+            return 0
+        others = jobs_on(self._cores.cores, self._n_jobs) - 1 - self._scouts.found
+        return max(min(others, len(self._outbox)), 0)
+
+    def _scout(self) -> None:
+        with self._condition:
+            wanted = self._wanted()
+        if self._scouts is not None:
+            self._scouts.keep(wanted)
 
     def _has_work(self) -> bool:
         if self._arrived or self._resized or self._error is not None:
             return True
         if self._outbox:
-            return not self._is_full()
+            wanted = self._wanted()
+            lacks = wanted and self._scouts is not None and self._scouts.lack(wanted)
+            return bool(lacks) or not self._is_full()
         return self._closing and not self._away
 
     def _is_filled(self) -> bool:
@@ -211,8 +260,10 @@ class Courier(threading.Thread):
         finally:
             self._sharing.clear()
             self._cores.close()
+            if self._scouts is not None:
+                self._scouts.recall()
             # no cycles: whoever keeps the call would keep its backend by them
-            del self._collector, self._cores, self.call
+            del self._collector, self._cores, self._scouts, self._sender, self.call
 
     def _turn(self) -> bool:
         with self._condition:
@@ -234,6 +285,7 @@ class Courier(threading.Thread):
         if self._error is not None:
             self._call_off()
             return False
+        self._scout()
         self._send()
         with self._condition:
             return bool(
@@ -264,8 +316,9 @@ class Courier(threading.Thread):
         with self._condition:
             # futures of what has arrived are released, and look lost
             away = self._away.difference(one[0] for one in self._arrived)
+            away.discard(self._own)
         for shipment in away:
-            if shipment.future.status != "finished" and self._lost_values(shipment):
+            if shipment.future.status != "finished" and lost_values(shipment):
                 self._cancel([shipment])
                 why = RuntimeError("Its shared data was lost.")
                 self._settle(shipment, Lost(why, cancelled=True))
@@ -316,23 +369,12 @@ class Courier(threading.Thread):
         finally:
             out = None
 
-    def _lost_values(self, shipment: Shipment) -> list[Any]:
-        return [value for value in shipment.values if value.status != "finished"]
-
     def _may_resend(self, shipment: Shipment, out: Lost) -> bool:
-        """Tell whether to send a batch again, with its shared arguments sent anew.
-
-        dask cancels the tasks whose scattered data died with its last holder, and
-        scattering fails if the worker chosen for it dies meanwhile. (The errors of
-        tasks never come here by their own type, but in a `TaskFailure`.)
-        """
+        """Tell whether to send a batch again, with its shared arguments sent anew."""
         if self._error is not None or self._client.status != "running":
             return False
-        lost = self._lost_values(shipment)
-        if out.cancelled and was_dropped(out.error):
-            # The news of its arguments may come later: all are taken for lost.
-            lost = lost or shipment.values
-        elif not (out.cancelled and lost) and not isinstance(out.error, WORKER_GONE):
+        lost = lost_with_worker(shipment, out)
+        if lost is None:
             return False
         if isinstance(out.error, NO_WORKER):
             self._cores.suspect()
@@ -343,15 +385,16 @@ class Courier(threading.Thread):
     def _send(self) -> None:
         while going := self._pick():
             try:
-                self._sharing.survey([shipment.batch.items for shipment in going])
+                for sent in self._sender.send(going):
+                    with self._condition:
+                        for shipment, future in sent:
+                            shipment.future = future
+                    self._collector.follow(sent)
+                    if self._error is not None:
+                        return
             except SchedulerSilent as error:
                 self.abort(error)
                 return
-            except Exception as error:
-                for shipment in going:
-                    self._settle(shipment, Lost(error))
-                continue
-            self._send_out(going)
 
     def _pick(self) -> list[Shipment]:
         """Take what may go to the cluster now from the outbox."""
@@ -363,48 +406,6 @@ class Courier(threading.Thread):
                 shipment.sendings += 1
                 going.append(shipment)
         return going
-
-    def _send_out(self, going: list[Shipment]) -> None:
-        """Pack and dispatch, in messages of bearable size."""
-        waiting = deque(going)
-        while waiting and self._error is None:
-            sent: list[Shipment] = []
-            rows: list[Packed] = []
-            nbytes = 0
-            while waiting and nbytes < MESSAGE:
-                shipment = waiting.popleft()
-                try:
-                    packed = pack(shipment, self._sharing, self._in_process)
-                except SchedulerSilent as error:
-                    self.abort(error)
-                    return
-                except Exception as error:
-                    self._settle(shipment, Lost(error))
-                    continue
-                sent.append(shipment)
-                rows.append(packed)
-                nbytes += packed.nbytes
-            if not sent:
-                return
-            try:
-                self._dispatch(sent, rows)
-            except Exception as error:
-                closed = self._client.status in CLOSED
-                for shipment in sent:
-                    self._settle(shipment, Lost(error, cancelled=closed))
-
-    def _dispatch(self, shipments: list[Shipment], rows: list[Packed]) -> None:
-        columns: list[list[Any]] = [list(rows)]
-        if any(shipment.values for shipment in shipments):
-            columns.append([shipment.values for shipment in shipments])
-        prefix = self._options.get("key")
-        keys = [key_for(shipment.batch, prefix) for shipment in shipments]
-        options = {**self._options, "key": keys}
-        futures = self._client.map(run_batch, *columns, pure=False, **options)
-        with self._condition:
-            for shipment, future in zip(shipments, futures, strict=True):
-                shipment.future = future
-        self._collector.follow(list(zip(shipments, futures, strict=True)))
 
     def _call_off(self) -> None:
         """Tell all who still wait that there will be no result."""

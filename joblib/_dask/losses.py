@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pickle import PicklingError
 from typing import Any
 
-from .collecting import Lost
+from .collecting import Lost, was_dropped
 from .counting import NoWorkersLeft
 from .pulse import SchedulerSilent
 from .remote import TaskFailure
+from .shipment import Shipment
+
+#: what scattering raises when the scheduler finds no worker (two types in 3.10), or
+#: does not find one that it knew
+NO_WORKER = (TimeoutError, asyncio.TimeoutError)
+WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
 
 
 def explained(
@@ -54,6 +61,27 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
     )
     told.__cause__ = error
     return told
+
+
+def lost_values(shipment: Shipment) -> list[Any]:
+    """Return the futures of shared arguments whose data the cluster has lost."""
+    return [value for value in shipment.values if value.status != "finished"]
+
+
+def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:
+    """Return what shared data a batch has to be sent again with; None if it is not to be.
+
+    dask cancels the tasks whose scattered data died with its last holder, and
+    scattering fails if the worker chosen for it dies meanwhile. (The errors of
+    tasks never come here by their own type, but in a `TaskFailure`.)
+    """
+    lost = lost_values(shipment)
+    if out.cancelled and was_dropped(out.error):
+        # The news of its arguments may come later: all are taken for lost.
+        return lost or shipment.values
+    if (out.cancelled and lost) or isinstance(out.error, WORKER_GONE):
+        return lost
+    return None
 
 
 def is_killed(error: BaseException) -> bool:

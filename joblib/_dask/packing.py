@@ -77,6 +77,10 @@ class Packed:
     def load(self) -> Any:
         return pickle.loads(self._head, buffers=map(_writeable, self._buffers))
 
+    def apart(self) -> Packed:
+        """Return the same with buffers of its own: what was pickled may change."""
+        return Packed(self._head, [bytearray(part) for part in self._buffers])
+
     def __sizeof__(self) -> int:
         # what dask.sizeof goes by when a worker decides what to spill
         return object.__sizeof__(self) + self.nbytes

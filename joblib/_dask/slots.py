@@ -51,6 +51,17 @@ def _rejoin_here() -> None:
         pass
 
 
+def has_slot() -> bool:
+    """Tell whether the calling thread holds a slot of a worker."""
+    from distributed.threadpoolexecutor import thread_state as of_pool
+    from distributed.utils import thread_state as of_task  # type: ignore[attr-defined]
+
+    waits: _Waits | None = getattr(_HERE, "waits", None)
+    has_left = not getattr(of_pool, "proceed", True)
+    is_task = getattr(of_task, "key", None) is not None
+    return is_task and not has_left and (waits is None or not waits.count)
+
+
 def act_by(ask: Callable[[Callable[[], Any]], Any] | None) -> None:
     """Have another thread leave and come back in the name of the calling one.
 

@@ -70,7 +70,8 @@ def priorities(depth, annotated=None):
 
 @pytest.mark.parametrize("base", [0, 7, -7])
 def test_calls_that_began_first_end_first(client, base):
-    with parallel_config("dask", client=client, priority=base):
+    # with a key of the user's, by which to see the tasks, all of them go to the cluster
+    with parallel_config("dask", client=client, priority=base, key="seen"):
         [(top, calls)] = Parallel()([delayed(priorities)(2)])
     assert top == base
     [first], [second] = ({own for own, _ in call} for call in calls)
@@ -87,10 +88,15 @@ def test_a_priority_that_was_annotated_in_a_task_stays(client):
     assert {own for call in calls for own, _ in call} == {-3}
 
 
-@pytest.mark.parametrize("attempt", range(10))
-def test_three_levels_on_one_thread(client, attempt):
+#: with a key of the user's, a task runs nothing of its calls itself
+EITHER_WAY = pytest.mark.parametrize("options", [{}, {"key": "seen"}], ids=str)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("attempt", range(5))
+def test_three_levels_on_one_thread(client, attempt, options):
     expected = sum(range(27))
-    with parallel_config("dask"):
+    with parallel_config("dask", **options):
         assert Parallel()([delayed(tree)(3, 0)]) == [expected]
 
 
@@ -101,8 +107,9 @@ def several_calls(n):
     return out
 
 
-def test_several_calls_in_one_task(client):
-    with parallel_config("dask"):
+@EITHER_WAY
+def test_several_calls_in_one_task(client, options):
+    with parallel_config("dask", **options):
         out = Parallel()(delayed(several_calls)(2) for _ in range(3))
     assert out == [[[1, 2, 3]] * 4] * 3
 

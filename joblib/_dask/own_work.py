@@ -1,0 +1,118 @@
+"""The work of a task that waits for a call of its own: batches of that call.
+
+A waiting task gives its worker's slot up, for otherwise it might wait for ever. But
+where all workers are busy, its batches gain nothing by going to the cluster: they are
+packed, wait behind other tasks, are unpacked where they happen to run, and so are their
+results. So it runs them itself, in its own slot, as long as there are any that no idle
+worker has been found for. They run as on any worker: on copies of their arguments, of
+which the tasks of a call share the large ones, and their results are copies again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from .collecting import Lost
+from .loading import pack
+from .naming import OUR_KEY
+from .packing import CannotPickle, Packed
+from .remote import run_batch
+from .sharing import Sharing
+from .shipment import Shipment
+from .slots import has_slot
+
+#: keywords of ``Client.submit`` that say nothing of how or where a batch is to run
+_HARMLESS = {"priority", "fifo_timeout"}
+
+
+class Copies(Sharing):
+    """The large arguments of a call, shared with nobody but the tasks run here."""
+
+    def __init__(self, in_process: bool) -> None:
+        super().__init__(None, {}, in_process)
+
+    def _scatter(self, found: list[tuple[Any, Any]]) -> None:
+        for value, seen in found:
+            if self._in_process and not seen.fresh:
+                seen.future = value
+                continue
+            try:
+                packed = Packed.of(value, copy=True)
+            except CannotPickle:  # the batch will say what it is
+                continue
+            seen.future = packed if seen.fresh else packed.load()
+
+
+class OwnWork:
+    """Runs batches of one call on the thread that waits for it.
+
+    Parameters
+    ----------
+    in_process : bool
+        Client and workers share a process: then tasks share objects as they are.
+    """
+
+    def __init__(self, in_process: bool) -> None:
+        self._copies = Copies(in_process)
+
+    def run(self, shipment: Shipment) -> Any:
+        """Return what would come back of a batch: what `run_batch` returns, or `Lost`."""
+        # its own futures are for the cluster's data
+        here = Shipment(shipment.batch, shipment.callback)
+        try:
+            self._copies.survey([here.batch.items])
+            packed = pack(here, self._copies, in_process=True)
+            seconds, results = run_batch(packed, here.values)
+        except Exception as error:
+            return Lost(error)
+        return seconds, results.apart() if isinstance(results, Packed) else results
+
+
+def is_callers(call: Any) -> bool:
+    """Tell whether the calling thread has made this call."""
+    return getattr(call, "caller", None) == threading.get_ident()
+
+
+def _has_tasks_of_the_users(client: Any) -> bool:
+    """Tell whether tasks are under way that a task has started by the client itself."""
+    states = list(client.futures.items())
+    return any(
+        state.status == "pending" and not OUR_KEY.search(str(key))
+        for key, state in states
+    )
+
+
+def may_work(call: Any, parallel: Any, client: Any, options: dict[str, Any]) -> bool:
+    """Tell whether the calling thread may run batches of the call that it makes now.
+
+    It has to hold a slot of a worker of that very cluster, and to have nothing else to
+    do than to wait; and a batch must need nothing that dask does for it.
+
+    Parameters
+    ----------
+    call : object
+        The call.
+    parallel : Parallel
+        Whose call it is.
+    client : distributed.Client
+        The cluster's client.
+    options : dict
+        Keywords of ``Client.submit`` for its tasks.
+    """
+    import dask
+    from distributed import get_worker
+
+    if not is_callers(call) or not has_slot():
+        return False
+    if _has_tasks_of_the_users(client):
+        return False  # the thread may wait for them next, and they for its slot
+    waits = not parallel.return_generator and parallel.timeout is None
+    is_plain = getattr(parallel, "_controls", None) is None
+    annotations = dask.get_annotations()  # type: ignore[attr-defined]
+    if not waits or not is_plain or annotations or {*options} - _HARMLESS:
+        return False
+    try:
+        return bool(get_worker().scheduler.address == client.scheduler.address)
+    except (ValueError, AttributeError):  # on no worker, or one that is closing
+        return False
