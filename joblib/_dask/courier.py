@@ -135,7 +135,11 @@ class Courier(threading.Thread):
                     "The dask backend was given a task after its call had ended."
                 ) from self._error
             self._outbox.append(Shipment(batch, callback))
-            if not self._filling or len(self._outbox) == 1:
+            if self._own is None:
+                news = not self._filling or len(self._outbox) == 1
+            else:
+                news = self._has_work()  # the caller itself looks again anyway
+            if news:
                 self._condition.notify_all()
 
     def flush(self) -> None:
