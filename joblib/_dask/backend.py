@@ -249,8 +249,9 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             couriers = list(self._couriers.items())
         for _, courier in couriers:
             courier.flush()  # the caller waits: there are no more first batches
-        for call, courier in couriers:
-            if courier.works and is_callers(call):
+        for call, courier in reversed(couriers):
+            # not one that still reads its iterable, in which there is a call
+            if courier.works and call.draining and is_callers(call):
                 return _working_first(call, courier)
         return SlotReleased()
 
@@ -334,7 +335,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
 
 @contextmanager
 def _working_first(call: Any, courier: Courier) -> Iterator[None]:
-    courier.work()
+    courier.work(call)
     with call.condition:
         waits = not call.drained()
     with SlotReleased() if waits else nullcontext():

@@ -208,7 +208,7 @@ def cores_of(threads: dict[str, int], workers: Any = None) -> int:
 
 
 def do_nothing(**_: Any) -> None:
-    """Run on the first worker that comes up, with the options meant for batches."""
+    """Run as a task, to find out that there is a worker for it."""
 
 
 def seconds_of(timeout: Any) -> float:

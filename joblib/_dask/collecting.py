@@ -248,9 +248,12 @@ async def ask_for(client: Any, futures: list[Any]) -> list[Any]:
     ``Client.gather`` first waits for each of them, by a task of its own.
     """
     if shares_process(client):
-        values = _held_here(client, [future.key for future in futures])
-        if values is not None:
-            return values
+        try:
+            here = _held_here(client, [future.key for future in futures])
+        except Exception:  # such as a worker that has not started yet
+            here = None
+        if here is not None:
+            return here
     if not client.direct_to_workers and not on_worker():
         keys = [future.key for future in futures]
         answer = await client.scheduler.gather(keys=keys)

@@ -3,13 +3,13 @@
 ::
 
     submit -> [outbox] -> Sender: pack, share -> Client.map -> (cluster) -> Collector
-               |  callback  <------ [arrived] <-----------------------------------'
-               `-> `work`, in the slot of the task that makes the call
+                 |    callback <-- [arrived] <------------------------------------'
+                 `-> work, in the slot of the task that makes the call -^
 
 The courier pickles and unpickles, so neither the caller nor the client's event
 loop is kept waiting by it; and what has piled up meanwhile goes out as one message.
-All callbacks of a call are made on its courier's thread, one after the other, but for
-those of batches that its caller runs itself while it waits, see `own_work`.
+All callbacks of a call are made on its courier's thread, one after the other, also those
+of batches that its caller runs itself while it waits, see `own_work`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .counting import (
     limit_on,
 )
 from .losses import NO_WORKER, explained, lost_values, lost_with_worker
+from .own_share import OwnShare
 from .own_work import OwnWork
 from .parents import current_task
 from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
@@ -44,8 +45,6 @@ from .shipment import Shipment
 CHILD_HEARTBEAT = 0.1
 #: seconds for which the first batches of a call are waited for, to go out together
 FILLING = 0.005
-#: seconds for which a caller that works waits for a batch, if there are some to come
-PAUSE = 0.05
 #: how often a batch is sent at most, if its shared data is lost with a worker
 SENDINGS = 8
 
@@ -92,10 +91,7 @@ class Courier(threading.Thread):
         self._client = client
         self._sharing = sharing
         options = {"fifo_timeout": 0, **options}
-        # The caller's own share comes first, until it has said that it waits idly.
-        self._own_work = own_work
-        self._own: Shipment | None = None
-        self._scouts = Scouts(client, options, self._note_idle) if own_work else None
+        priority = options.get("priority", 0)
         self._n_jobs = n_jobs
         self._limit = limit_on(cores, n_jobs)
         # It acts for the task that made it: dask has to see it on that worker.
@@ -125,6 +121,11 @@ class Courier(threading.Thread):
         self._resized = False
         self._closing = False
         self._error: BaseException | None = None
+        self._share: OwnShare | None = None
+        if own_work is not None:
+            scouts = Scouts(client, priority, self._note_idle)
+            here = self._condition, self._outbox, self._away
+            self._share = OwnShare(own_work, scouts, *here, self._jobs)
 
     # ------------------------------------------------------------ any thread
     def submit(self, batch: Any, callback: Callable[[Any], Any]) -> None:
@@ -135,7 +136,7 @@ class Courier(threading.Thread):
                     "The dask backend was given a task after its call had ended."
                 ) from self._error
             self._outbox.append(Shipment(batch, callback))
-            if self._own is None:
+            if self._share is None or self._share.at is None:
                 news = not self._filling or len(self._outbox) == 1
             else:
                 news = self._has_work()  # the caller itself looks again anyway
@@ -168,28 +169,20 @@ class Courier(threading.Thread):
     @property
     def works(self) -> bool:
         """Whether the caller may run batches."""
-        return self._own_work is not None
+        return self._share is not None and not self._share.over
 
-    def work(self) -> None:
-        """Run batches, if the caller may, until none is left for it to do."""
-        own_work = self._own_work
-        while own_work is not None and (shipment := self._take()) is not None:
-            self._settle(shipment, own_work.run(shipment))
-
-    def _take(self) -> Shipment | None:
-        """Take a batch from the outbox; None if the caller is to work no more."""
-        with self._condition:
-            self._own = None
-            if not self.call.exhausted:
-                self._condition.wait_for(lambda: self._outbox or self._error, PAUSE)
-            limited = self._limit is not None and len(self._away) >= self._limit
-            if self._outbox and self._error is None and not limited:
-                self._own = shipment = self._outbox.popleft()
-                self._away.add(shipment)
-                return shipment
-            self._own_work = None
-            self._condition.notify_all()
-            return None
+    def work(self, call: Any) -> None:
+        """Run batches of `call`, if the caller may, until none is left for it to do."""
+        share = self._share
+        while share is not None:
+            shipment = share.take(call, lambda: self._error is not None)
+            if shipment is None:
+                break
+            out = share.run(shipment)
+            with self._condition:
+                share.at = None
+                share.brought += 1
+                self._deliver([(shipment, None, out)])
 
     # -------------------------------------------------------- the event loop
     def _note_idle(self) -> None:
@@ -212,38 +205,27 @@ class Courier(threading.Thread):
         futures = [shipment.future for shipment in shipments if shipment.future]
         cancel(self._client, futures)
 
+    def _jobs(self) -> int:
+        return jobs_on(self._cores.cores, self._n_jobs)
+
     def _is_full(self) -> bool:
         if self._cores.nobody:  # nor anybody to send its data to
             return True
         away = len(self._away)
         if self._limit is not None and away >= self._limit:
             return True
-        if self._own_work is None or self._scouts is None:
-            return False
-        # as many as idle workers have been found
-        return away - (self._own is not None) >= self._scouts.found
-
-    def _wanted(self) -> int:
-        """How many idle workers would be given something to do."""
-        if self._own_work is None or self._scouts is None:
-            return 0
-        others = jobs_on(self._cores.cores, self._n_jobs) - 1 - self._scouts.found
-        return max(min(others, len(self._outbox)), 0)
-
-    def _scout(self) -> None:
-        with self._condition:
-            wanted = self._wanted()
-        if self._scouts is not None:
-            self._scouts.keep(wanted)
+        return self._share is not None and self._share.is_all()
 
     def _has_work(self) -> bool:
         if self._arrived or self._resized or self._error is not None:
             return True
         if self._outbox:
-            wanted = self._wanted()
-            lacks = wanted and self._scouts is not None and self._scouts.lack(wanted)
-            return bool(lacks) or not self._is_full()
+            lacks = self._share is not None and self._share.lacks()
+            return lacks or not self._is_full()
         return self._closing and not self._away
+
+    def _is_under_way(self) -> bool:
+        return bool(self._away or self._outbox) or self.works
 
     def _is_filled(self) -> bool:
         return not self._filling or self._closing
@@ -264,15 +246,16 @@ class Courier(threading.Thread):
         finally:
             self._sharing.clear()
             self._cores.close()
-            if self._scouts is not None:
-                self._scouts.recall()
+            if self._share is not None:
+                self._share.close()
             # no cycles: whoever keeps the call would keep its backend by them
-            del self._collector, self._cores, self._scouts, self._sender, self.call
+            del self._collector, self._cores, self._sender, self.call
+            self._share = None
 
     def _turn(self) -> bool:
         with self._condition:
             timely = self._condition.wait_for(
-                self._has_work, self._beat if self._away or self._outbox else None
+                self._has_work, self._beat if self._is_under_way() else None
             )
             if self._filling:
                 self._condition.wait_for(self._is_filled, FILLING)
@@ -284,12 +267,18 @@ class Courier(threading.Thread):
         self._cores.look()
         if self._resized:
             self._resize()
-        for shipment, out in self._take_in():
+        # If the call is given up, what has arrived goes the same way as the rest.
+        for shipment, out in self._take_in() if self._error is None else ():
             self._call_back(shipment, out)
+        if self._share is not None and self._share.brought:
+            with self._condition:
+                self._share.brought = sum(one[1] is None for one in self._arrived)
+                self._condition.notify_all()
         if self._error is not None:
             self._call_off()
             return False
-        self._scout()
+        if self._share is not None:
+            self._share.look()
         self._send()
         with self._condition:
             return bool(
@@ -304,7 +293,7 @@ class Courier(threading.Thread):
             self._limit = limit_on(cores, self._n_jobs)
         resize = getattr(self.call, "resize", None)
         if resize is not None:
-            resize(jobs_on(cores, self._n_jobs))
+            resize(self._jobs())
 
     def _look_around(self) -> None:
         """Look for what nobody will tell us of, when nothing has come for a while."""
@@ -320,7 +309,8 @@ class Courier(threading.Thread):
         with self._condition:
             # futures of what has arrived are released, and look lost
             away = self._away.difference(one[0] for one in self._arrived)
-            away.discard(self._own)
+            if self._share is not None:
+                away.discard(self._share.at)
         for shipment in away:
             if shipment.future.status != "finished" and lost_values(shipment):
                 self._cancel([shipment])
@@ -376,6 +366,8 @@ class Courier(threading.Thread):
     def _may_resend(self, shipment: Shipment, out: Lost) -> bool:
         """Tell whether to send a batch again, with its shared arguments sent anew."""
         if self._error is not None or self._client.status != "running":
+            return False
+        if not shipment.sendings:  # its caller has run it
             return False
         lost = lost_with_worker(shipment, out)
         if lost is None:

@@ -11,7 +11,9 @@ from .._engine.batch import name_of
 from .._engine.seeds import SeededTask
 
 #: what is to be found in the keys of tasks that are none of the user's
-OUR_KEY = re.compile(r"(?:batch_of_.*_calls|joblib-scout)-[0-9a-f-]{36}$", re.DOTALL)
+OUR_KEY = re.compile(
+    r"(?:batch_of_.*_calls|joblib-scout|do_nothing)-[0-9a-f-]{36}$", re.DOTALL
+)
 
 
 def short_name(func: Any) -> str:

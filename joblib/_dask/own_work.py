@@ -4,20 +4,22 @@ A waiting task gives its worker's slot up, for otherwise it might wait for ever.
 where all workers are busy, its batches gain nothing by going to the cluster: they are
 packed, wait behind other tasks, are unpacked where they happen to run, and so are their
 results. So it runs them itself, in its own slot, as long as there are any that no idle
-worker has been found for. They run as on any worker: on copies of their arguments, of
+worker has been found for, or are soon to come. They run as on any worker: on copies of their arguments, of
 which the tasks of a call share the large ones, and their results are copies again.
 """
 
 from __future__ import annotations
 
 import threading
+from pickle import PicklingError
 from typing import Any
 
+from .._captured import CapturedError, capture_call
 from .collecting import Lost
 from .loading import pack
 from .naming import OUR_KEY
 from .packing import CannotPickle, Packed
-from .remote import run_batch
+from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 from .shipment import Shipment
 from .slots import has_slot
@@ -60,12 +62,20 @@ class OwnWork:
         """Return what would come back of a batch: what `run_batch` returns, or `Lost`."""
         # its own futures are for the cluster's data
         here = Shipment(shipment.batch, shipment.callback)
-        try:
+
+        def prepare() -> Packed:
             self._copies.survey([here.batch.items])
-            packed = pack(here, self._copies, in_process=True)
+            return pack(here, self._copies, in_process=True)
+
+        packed = capture_call(prepare)
+        if isinstance(packed, CapturedError):
+            error = packed.error
+            is_told = isinstance(error, PicklingError)
+            return Lost(error if is_told else TaskFailure(packed))
+        try:
             seconds, results = run_batch(packed, here.values)
-        except Exception as error:
-            return Lost(error)
+        except TaskFailure as failure:
+            return Lost(failure)
         return seconds, results.apart() if isinstance(results, Packed) else results
 
 
@@ -75,7 +85,7 @@ def is_callers(call: Any) -> bool:
 
 
 def _has_tasks_of_the_users(client: Any) -> bool:
-    """Tell whether tasks are under way that a task has started by the client itself."""
+    """Tell whether tasks are under way that one has started by its worker's client."""
     states = list(client.futures.items())
     return any(
         state.status == "pending" and not OUR_KEY.search(str(key))

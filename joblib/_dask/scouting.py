@@ -31,19 +31,19 @@ class Scouts:
     ----------
     client : distributed.Client
         The cluster's client.
-    options : dict
-        Keywords for ``Client.map`` that the call's tasks have.
+    priority : float
+        The one that the tasks of the outermost call have; scouts come after all else.
     found : callable
         Told of an idle worker; called on the event loop, must not block.
     """
 
-    def __init__(
-        self, client: Any, options: dict[str, Any], found: Callable[[], None]
-    ) -> None:
+    def __init__(self, client: Any, priority: float, found: Callable[[], None]) -> None:
         self._client = client
-        # before all else, in the way that dask counts, is after all else
-        priority = min(options.get("priority", 0), 0) - 1
-        self._options = {"priority": priority, "fifo_timeout": 0, "pure": False}
+        self._options = {
+            "priority": min(priority, 0) - 1,
+            "fifo_timeout": 0,
+            "pure": False,
+        }
         self._tell = found
         self._out: set[Any] = set()
         self._running: set[asyncio.Future[None]] = set()
@@ -80,8 +80,9 @@ class Scouts:
 
     def recall(self) -> None:
         """Look no further; nothing of it stays on the cluster."""
-        while self._out:
-            self._out.pop().release()
+        out, self._out = self._out, set()  # the event loop discards from it meanwhile
+        for future in out:
+            future.release()
 
     # -------------------------------------------------------- the event loop
     def _follow(self, future: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .._backends.autobatch import AutoBatchingMixin
 
 #: seconds that batches should take, at least, and the last ones, which shrink
-SHORTEST, LEAST = 0.2, 0.015
+SHORTEST, LEAST = 0.1, 0.015
 #: The same for each worker there is. A batch keeps the scheduler and the client busy for
 #: one to two milliseconds, whichever worker it is for: all workers together may ask for
 #: one per ten, for at the end of a call they do so five times as often.
@@ -19,15 +19,17 @@ SHORTEST_EACH, LEAST_EACH = 0.01, 0.002
 LONGEST_SHORTEST, LONGEST_LEAST = 1.0, 0.2
 
 
-def durations_for(workers: int) -> tuple[float, float]:
+def durations_for(
+    workers: int, shortest: float = SHORTEST, least: float = LEAST
+) -> tuple[float, float]:
     """Return the seconds that batches should take, at least, and those of the last.
 
     >>> [durations_for(workers) for workers in (2, 24, 1000)]
-    [(0.2, 0.015), (0.24, 0.048), (1.0, 0.2)]
+    [(0.1, 0.015), (0.24, 0.048), (1.0, 0.2)]
     """
-    shortest = min(max(SHORTEST, SHORTEST_EACH * workers), LONGEST_SHORTEST)
-    least = min(max(LEAST, LEAST_EACH * workers), LONGEST_LEAST)
-    return shortest, least
+    share = min(SHORTEST_EACH * workers, LONGEST_SHORTEST)
+    least_share = min(LEAST_EACH * workers, LONGEST_LEAST)
+    return max(shortest, share), max(least, least_share)
 
 
 class WorkerTimedBatches(AutoBatchingMixin):
@@ -43,7 +45,10 @@ class WorkerTimedBatches(AutoBatchingMixin):
 
     def serve(self, workers: int) -> None:
         """Choose sizes for so many workers, whose batches share one scheduler."""
-        durations = durations_for(workers)
+        kind = type(self)
+        durations = durations_for(
+            workers, kind.MIN_IDEAL_BATCH_DURATION, kind.LEAST_BATCH_DURATION
+        )
         self.MIN_IDEAL_BATCH_DURATION, self.LEAST_BATCH_DURATION = durations
 
     def batch_completed(self, batch_size: int, duration: float) -> None:

@@ -221,18 +221,33 @@ def call_spoil(kind, size, batch_size):
 @pytest.mark.parametrize("kind", ["array", "list"])
 @pytest.mark.parametrize("size", [3, 3_000, 300_000])
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_a_tasks_own_objects_stay_as_they_are(kind, size, batch_size):
-    with small_cluster() as client, parallel_config("dask", client=client):
+def test_a_tasks_own_objects_stay_as_they_are(one, kind, size, batch_size):
+    if one.scheduler.address.startswith("inproc://") and size > 3:
+        pytest.skip("in one process, tasks share large objects as they are")
+    with parallel_config("dask", client=one):
         [(first, second, seen)] = Parallel()(
             [delayed(call_spoil)(kind, size, batch_size)]
         )
-        assert (first, second) == (5, 6)
-        assert set(seen) <= {5, -1}
-        assert tasks_left(client) == []
+    assert (first, second) == (5, 6)
+    assert set(seen) <= {5, -1}
 
 
 def fail_with(error):
     raise error
+
+
+class LoadsNever:
+    """A large argument that can be pickled, and not unpickled."""
+
+    def __sizeof__(self):
+        return 500_000
+
+    def __reduce__(self):
+        return LoadsNever._load, ()
+
+    @staticmethod
+    def _load():
+        raise FileNotFoundError("gone")
 
 
 def call_and_report(func, *args):
@@ -250,20 +265,32 @@ def call_and_report(func, *args):
         (return_lock, (1,), pickle.PicklingError, "'return_lock'"),
     ],
 )
-def test_errors_are_the_same_as_on_the_cluster(func, args, expected, text):
-    with small_cluster() as client:
-        outcomes = []
-        for options in ({}, {"key": "seen"}):
-            with parallel_config("dask", client=client, **options):
-                outcomes += Parallel()([delayed(call_and_report)(func, *args)])
-        assert outcomes[0] == outcomes[1]
-        kind, message, _ = outcomes[0]
-        assert kind is expected and text in message
-        assert tasks_left(client) == []
+def test_errors_are_the_same_as_on_the_cluster(one, func, args, expected, text):
+    if func is return_lock and one.scheduler.address.startswith("inproc://"):
+        pytest.skip("in one process, results are not pickled")
+    outcomes = []
+    for options in ({}, {"key": "seen"}):
+        with parallel_config("dask", client=one, **options):
+            outcomes += Parallel()([delayed(call_and_report)(func, *args)])
+    assert outcomes[0] == outcomes[1]
+    kind, message, _ = outcomes[0]
+    assert kind is expected and text in message
 
 
 def call_with_a_lock():
     return call_and_report(increment, threading.Lock())
+
+
+def call_with_what_never_loads():
+    return call_and_report(len, LoadsNever())
+
+
+def test_an_argument_that_cannot_be_unpickled(one):
+    if one.scheduler.address.startswith("inproc://"):
+        pytest.skip("in one process, it is shared as it is")
+    with parallel_config("dask", client=one):
+        [(kind, message, _)] = Parallel()([delayed(call_with_what_never_loads)()])
+    assert kind is FileNotFoundError and message == "gone"
 
 
 def test_an_argument_that_cannot_be_pickled(one):
@@ -316,6 +343,124 @@ def states_seen(client):
     return set(client.run_on_scheduler(states))
 
 
+# ----------------------------------------------------- calls that are given up
+def note(folder, i, fails_at=None):
+    with open(os.path.join(folder, str(i)), "w"):
+        pass
+    if i == fails_at:
+        raise KeyError(i)
+    time.sleep(0.01)
+
+
+def call_that_fails(folder):
+    with pytest.raises(KeyError):
+        Parallel(batch_size=1, pre_dispatch="all")(
+            delayed(note)(folder, i, fails_at=1) for i in range(50)
+        )
+
+
+def test_after_an_error_nothing_more_is_begun(one, tmp_path):
+    with parallel_config("dask", client=one):
+        Parallel()([delayed(call_that_fails)(str(tmp_path))])
+    assert len(os.listdir(tmp_path)) <= 5
+
+
+def call_many(name, folder):
+    distributed.Event(f"{name}-begun").set()
+    try:
+        Parallel(batch_size=1)(delayed(note)(folder, i) for i in range(1000))
+    except RuntimeError as error:
+        with open(os.path.join(folder, "why"), "w") as file:
+            file.write(str(error))
+        raise
+
+
+def test_a_task_that_is_cancelled_does_no_more(one, tmp_path):
+    name = f"many-{os.urandom(4).hex()}"
+    with parallel_config("dask", client=one):
+        outputs = Parallel(return_as="generator")(
+            [delayed(call_many)(name, str(tmp_path))]
+        )
+        assert distributed.Event(f"{name}-begun", client=one).wait(timeout=SECONDS)
+        with pytest.warns(UserWarning, match="cancelled"):
+            outputs.close()
+    assert tasks_left(one) == []
+    why = tmp_path / "why"
+    deadline = time.monotonic() + SECONDS
+    while not (why.exists() and why.read_text()):
+        assert time.monotonic() < deadline
+    assert "The task that made the call was cancelled" in why.read_text()
+    assert len(os.listdir(tmp_path)) < 500
+
+
+def leave(i):
+    distributed.secede()
+    return i
+
+
+def call_those_that_leave():
+    return Parallel(batch_size=1)(delayed(leave)(i) for i in range(4))
+
+
+def test_tasks_that_leave_the_pool_themselves():
+    with small_cluster(processes=False) as client:
+        with parallel_config("dask", client=client):
+            assert Parallel()([delayed(call_those_that_leave)()]) == [[0, 1, 2, 3]]
+        assert tasks_left(client) == []
+
+
+# ------------------------------------------------- iterables that do something
+def slowly(n, seconds):
+    for i in range(n):
+        time.sleep(seconds)
+        yield delayed(where)(i)
+
+
+def call_slowly(n, seconds):
+    return where(), Parallel(batch_size=1)(slowly(n, seconds))
+
+
+def test_an_iterable_that_takes_its_time(one):
+    with parallel_config("dask", client=one):
+        [(mine, theirs)] = Parallel()([delayed(call_slowly)(8, 0.01)])
+    assert set(theirs) == {mine}  # none was sent while it was drawn from
+    with parallel_config("dask", client=one):
+        [(mine, theirs)] = Parallel()([delayed(call_slowly)(4, 0.2)])
+    assert len(theirs) == 4  # not for ever does it wait in its slot
+
+
+def with_calls(n, start):
+    for i in range(n):
+        if i >= start:
+            assert Parallel()(delayed(increment)(j) for j in range(3)) == [1, 2, 3]
+        yield delayed(increment)(i)
+
+
+def call_with_calls(n, start):
+    return Parallel(batch_size=1)(with_calls(n, start))
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_calls_in_the_iterable_of_a_call(one, start):
+    """They are made before the outer one waits, or on the thread that sends for it."""
+    with parallel_config("dask", client=one):
+        out = Parallel()([delayed(call_with_calls)(8, start)])
+    assert out == [list(range(1, 9))]
+
+
+# ------------------------------------------- results read where the workers are
+def test_a_worker_that_has_not_started_is_no_error():
+    with small_cluster(processes=False) as client:
+
+        async def make():
+            return distributed.Worker(client.scheduler.address)
+
+        unstarted = client.sync(make)
+        with parallel_config("dask", client=client):
+            assert Parallel()(delayed(increment)(i) for i in range(3)) == [1, 2, 3]
+        client.sync(unstarted.close)
+
+
 # -------------------------------------------------------------------- scouts
 class FakeClient:
     """A client whose tasks never run."""
@@ -338,11 +483,10 @@ class FakeClient:
         return len(self.sent)
 
 
-@pytest.mark.parametrize("priority, expected", [(None, -1), (5, -1), (-3, -4)])
+@pytest.mark.parametrize("priority, expected", [(0, -1), (5, -1), (-3, -4)])
 def test_scouts_come_after_all_else(priority, expected):
     client = FakeClient()
-    options = {} if priority is None else {"priority": priority}
-    scouts = Scouts(client, options, lambda: None)
+    scouts = Scouts(client, priority, lambda: None)
     scouts.keep(5)
     [(key, sent)] = client.sent
     assert key.startswith("joblib-scout-")
@@ -350,7 +494,7 @@ def test_scouts_come_after_all_else(priority, expected):
 
 
 def test_who_finds_idle_workers_looks_for_twice_as_many():
-    scouts = Scouts(FakeClient(), {}, lambda: None)
+    scouts = Scouts(FakeClient(), 0, lambda: None)
     assert [scouts._limit(wanted) for wanted in (0, 1, 9)] == [0, 1, 1]
     scouts.found = 3
     assert [scouts._limit(wanted) for wanted in (0, 1, 9)] == [0, 1, 6]
@@ -360,7 +504,7 @@ def test_scouts_that_wait_are_sent_anew_and_less_and_less_often(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(scouting.time, "monotonic", lambda: now[0])
     client = FakeClient()
-    scouts = Scouts(client, {}, lambda: None)
+    scouts = Scouts(client, 0, lambda: None)
     scouts.keep(1)
     seen = []
     for _ in range(2000):

@@ -213,6 +213,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.sending",
         "_dask.scouting",
         "_dask.own_work",
+        "_dask.own_share",
         "_dask.courier",
         "_dask.backend",
         "_dask",
