@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -250,9 +251,11 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         for _, courier in couriers:
             courier.flush()  # the caller waits: there are no more first batches
         for call, courier in reversed(couriers):
-            # not one that still reads its iterable, in which there is a call
-            if courier.works and call.draining and is_callers(call):
-                return _working_first(call, courier)
+            if is_callers(call) and getattr(call, "active", False):
+                # not if it still reads its iterable, in which there is a call
+                if courier.works and call.draining:
+                    return _working_first(call, courier)
+                break
         return SlotReleased()
 
     # ---------------------------------------------------- around a batch
@@ -294,7 +297,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             self._count_cores(),
             in_process,
             seconds_of(self.wait_for_workers_timeout),
-            OwnWork(in_process) if works else None,
+            OwnWork(in_process, self._context or copy_context()) if works else None,
         )
         with self._lock:
             self._couriers[call] = courier

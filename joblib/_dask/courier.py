@@ -123,9 +123,9 @@ class Courier(threading.Thread):
         self._error: BaseException | None = None
         self._share: OwnShare | None = None
         if own_work is not None:
-            scouts = Scouts(client, priority, self._note_idle)
+            scouts = Scouts(client, priority, cores, self._note_idle)
             here = self._condition, self._outbox, self._away
-            self._share = OwnShare(own_work, scouts, *here, self._jobs)
+            self._share = OwnShare(own_work, scouts, *here, lambda: self._limit)
 
     # ------------------------------------------------------------ any thread
     def submit(self, batch: Any, callback: Callable[[Any], Any]) -> None:
@@ -169,7 +169,8 @@ class Courier(threading.Thread):
     @property
     def works(self) -> bool:
         """Whether the caller may run batches."""
-        return self._share is not None and not self._share.over
+        share = self._share  # which goes with the courier
+        return share is not None and not share.over
 
     def work(self, call: Any) -> None:
         """Run batches of `call`, if the caller may, until none is left for it to do."""
@@ -262,7 +263,7 @@ class Courier(threading.Thread):
                 self._filling = False
         if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))
-        if not timely:
+        if not timely or self._client.status in CLOSED:
             self._look_around()
         self._cores.look()
         if self._resized:

@@ -34,8 +34,9 @@ class OwnShare:
         What waits.
     away : set of Shipment
         What is under way, what the task is at included.
-    jobs : callable
-        Returns how many batches the call may have under way at once.
+    limit : callable
+        Returns how many batches the call may have under way at once; None if all that
+        there are, as many as there are workers or will be.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class OwnShare:
         condition: threading.Condition,
         outbox: deque[Shipment],
         away: set[Shipment],
-        jobs: Callable[[], int],
+        limit: Callable[[], int | None],
     ) -> None:
         self.run = work.run
         self._scouts = scouts
         self._condition = condition
         self._outbox = outbox
         self._away = away
-        self._jobs = jobs
+        self._limit = limit
         #: all goes to the cluster from now on
         self.over = False
         #: the batch that the task is at
@@ -74,8 +75,9 @@ class OwnShare:
             self._condition.wait_for(is_decided, PAUSE)
             if has_ended():
                 return None  # and nobody else is to do what is left
-            has_room = len(self._away) - self.brought < self._jobs()
-            if self._outbox and has_room and has_slot():
+            limit = self._limit()
+            is_full = limit is not None and len(self._away) - self.brought >= limit
+            if self._outbox and not is_full and has_slot():
                 self.at = shipment = self._outbox.popleft()
                 self._away.add(shipment)
                 return shipment
@@ -91,8 +93,14 @@ class OwnShare:
 
     def _wanted(self) -> int:
         """How many workers more would be given something that waits."""
-        others = self._jobs() - 1 - self._scouts.found
-        return 0 if self.over else max(min(others, len(self._outbox)), 0)
+        if self.over:
+            return 0
+        limit, waiting = self._limit(), len(self._outbox)
+        # Some always wait at the scheduler where there is no limit, though all workers
+        # have been found: by them an adaptive cluster sees that it should grow.
+        return (
+            waiting if limit is None else min(limit - 1 - self._scouts.found, waiting)
+        )
 
     def lacks(self) -> bool:
         """Tell whether it is time to look for workers."""

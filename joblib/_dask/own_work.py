@@ -10,11 +10,15 @@ which the tasks of a call share the large ones, and their results are copies aga
 
 from __future__ import annotations
 
+import contextvars
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import PicklingError
 from typing import Any
 
 from .._captured import CapturedError, capture_call
+from .._engine.context import _backend
 from .collecting import Lost
 from .loading import pack
 from .naming import OUR_KEY
@@ -23,6 +27,11 @@ from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 from .shipment import Shipment
 from .slots import has_slot
+
+#: levels of calls on one thread: the stack of the next one begins on another
+DEEPEST = 4
+
+_HERE = threading.local()
 
 #: keywords of ``Client.submit`` that say nothing of how or where a batch is to run
 _HARMLESS = {"priority", "fifo_timeout"}
@@ -46,6 +55,25 @@ class Copies(Sharing):
             seen.future = packed if seen.fresh else packed.load()
 
 
+@contextmanager
+def _as_on_a_worker() -> Iterator[None]:
+    """A context in which nothing is known of the caller's `parallel_config`."""
+    here = _backend.__dict__
+    before = here.get("config")
+    here["config"] = None
+    _HERE.depth = _depth() + 1
+    try:
+        yield
+    finally:
+        _HERE.depth -= 1
+        here["config"] = before
+
+
+def _depth() -> int:
+    depth: int = getattr(_HERE, "depth", 0)
+    return depth
+
+
 class OwnWork:
     """Runs batches of one call on the thread that waits for it.
 
@@ -53,10 +81,13 @@ class OwnWork:
     ----------
     in_process : bool
         Client and workers share a process: then tasks share objects as they are.
+    context : contextvars.Context
+        In which a worker's tasks begin.
     """
 
-    def __init__(self, in_process: bool) -> None:
+    def __init__(self, in_process: bool, context: contextvars.Context) -> None:
         self._copies = Copies(in_process)
+        self._context = context
 
     def run(self, shipment: Shipment) -> Any:
         """Return what would come back of a batch: what `run_batch` returns, or `Lost`."""
@@ -73,7 +104,9 @@ class OwnWork:
             is_told = isinstance(error, PicklingError)
             return Lost(error if is_told else TaskFailure(packed))
         try:
-            seconds, results = run_batch(packed, here.values)
+            with _as_on_a_worker():
+                context = self._context.copy()
+                seconds, results = context.run(run_batch, packed, here.values)
         except TaskFailure as failure:
             return Lost(failure)
         return seconds, results.apart() if isinstance(results, Packed) else results
@@ -113,7 +146,7 @@ def may_work(call: Any, parallel: Any, client: Any, options: dict[str, Any]) -> 
     import dask
     from distributed import get_worker
 
-    if not is_callers(call) or not has_slot():
+    if not is_callers(call) or not has_slot() or _depth() >= DEEPEST:
         return False
     if _has_tasks_of_the_users(client):
         return False  # the thread may wait for them next, and they for its slot

@@ -18,8 +18,9 @@ from .clients import do_nothing
 FIRST = 1
 #: Seconds after which those that wait are sent anew: dask leaves what it takes for short
 #: on the worker that it was meant for, though others have become idle. Each time they
-#: are given twice as long, up to the longest.
-PATIENCE, LONGEST_PATIENCE = 0.1, 2.0
+#: are given twice as long, up to the longest, or that of each core, if there are many:
+#: as many tasks may make calls, and they share one scheduler.
+PATIENCE, LONGEST_PATIENCE, PATIENCE_EACH = 0.1, 2.0, 0.02
 
 
 class Scouts:
@@ -33,11 +34,15 @@ class Scouts:
         The cluster's client.
     priority : float
         The one that the tasks of the outermost call have; scouts come after all else.
+    cores : int
+        How many the cluster has.
     found : callable
         Told of an idle worker; called on the event loop, must not block.
     """
 
-    def __init__(self, client: Any, priority: float, found: Callable[[], None]) -> None:
+    def __init__(
+        self, client: Any, priority: float, cores: int, found: Callable[[], None]
+    ) -> None:
         self._client = client
         self._options = {
             "priority": min(priority, 0) - 1,
@@ -48,6 +53,7 @@ class Scouts:
         self._out: set[Any] = set()
         self._running: set[asyncio.Future[None]] = set()
         self._patience = PATIENCE
+        self._longest = max(LONGEST_PATIENCE, PATIENCE_EACH * cores)
         self._sent = 0.0
         #: how many workers have been found
         self.found = 0
@@ -65,11 +71,11 @@ class Scouts:
 
     def keep(self, wanted: int) -> None:
         """Have as many out as it takes to find `wanted` workers more."""
-        if not wanted:
+        if wanted <= 0:
             self.recall()
         elif self._is_late():
             self.recall()
-            self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+            self._patience = min(2 * self._patience, self._longest)
         for _ in range(self._limit(wanted) - len(self._out)):
             future = self._client.submit(
                 do_nothing, key=f"joblib-scout-{uuid.uuid4()}", **self._options
@@ -80,7 +86,8 @@ class Scouts:
 
     def recall(self) -> None:
         """Look no further; nothing of it stays on the cluster."""
-        out, self._out = self._out, set()  # the event loop discards from it meanwhile
+        out = list(self._out)  # the event loop discards from it meanwhile
+        self._out = set()
         for future in out:
             future.release()
 

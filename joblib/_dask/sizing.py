@@ -7,10 +7,10 @@ seconds of work along with the results.
 
 from __future__ import annotations
 
-from .._backends.autobatch import AutoBatchingMixin
+from .._backends.autobatch import AutoBatchingMixin, BatchDecision
 
 #: seconds that batches should take, at least, and the last ones, which shrink
-SHORTEST, LEAST = 0.1, 0.015
+SHORTEST, LEAST = 0.2, 0.015
 #: The same for each worker there is. A batch keeps the scheduler and the client busy for
 #: one to two milliseconds, whichever worker it is for: all workers together may ask for
 #: one per ten, for at the end of a call they do so five times as often.
@@ -25,7 +25,7 @@ def durations_for(
     """Return the seconds that batches should take, at least, and those of the last.
 
     >>> [durations_for(workers) for workers in (2, 24, 1000)]
-    [(0.1, 0.015), (0.24, 0.048), (1.0, 0.2)]
+    [(0.2, 0.015), (0.24, 0.048), (1.0, 0.2)]
     """
     share = min(SHORTEST_EACH * workers, LONGEST_SHORTEST)
     least_share = min(LEAST_EACH * workers, LONGEST_LEAST)
@@ -50,6 +50,16 @@ class WorkerTimedBatches(AutoBatchingMixin):
             workers, kind.MIN_IDEAL_BATCH_DURATION, kind.LEAST_BATCH_DURATION
         )
         self.MIN_IDEAL_BATCH_DURATION, self.LEAST_BATCH_DURATION = durations
+
+    def _decide_batch_size(self, measured: float) -> BatchDecision:
+        """Return the next batch size; what is half as long as it should be is let be.
+
+        Two tasks in a batch end later than each in one of its own.
+        """
+        if measured >= self.MIN_IDEAL_BATCH_DURATION / 2:
+            if measured <= self.MAX_IDEAL_BATCH_DURATION:
+                return BatchDecision(self._effective_batch_size, None)
+        return super()._decide_batch_size(measured)
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""

@@ -59,7 +59,10 @@ def has_slot() -> bool:
     waits: _Waits | None = getattr(_HERE, "waits", None)
     has_left = not getattr(of_pool, "proceed", True)
     is_task = getattr(of_task, "key", None) is not None
-    return is_task and not has_left and (waits is None or not waits.count)
+    is_actor = bool(getattr(of_task, "actor", False))  # it has but one thread
+    return (
+        is_task and not is_actor and not has_left and (waits is None or not waits.count)
+    )
 
 
 def act_by(ask: Callable[[Callable[[], Any]], Any] | None) -> None:

@@ -74,9 +74,12 @@ class Credit:
         worker busy. As long as they still grow, how soon small ones are back tells
         nothing of the next, and more of those than workers were too many.
         """
-        if self._most and size >= next_size:
+        if self._most:
             most = max(self._most // next_size, min(self._most, FEW * self._n_jobs))
-            self._of_short = adapt_credit(self._of_short, most, lapse, self._soon)
+            if size >= next_size:
+                self._of_short = adapt_credit(self._of_short, most, lapse, self._soon)
+            else:
+                self._of_short = min(self._of_short, most)
             self.granted = self._of_short + self._of_workers
 
     def resize(self, n_jobs: int, more: int) -> None:

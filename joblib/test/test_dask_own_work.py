@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import pickle
 import threading
@@ -200,6 +201,63 @@ def test_tasks_that_a_task_has_started_get_its_slot(one):
     """It may wait for them next, and they would wait for its slot for ever."""
     with parallel_config("dask", client=one):
         assert Parallel()([delayed(submit_and_call)()]) == [(2, [1, 2, 3])]
+
+
+# --------------------------------------------- on a worker, and not in the caller
+DEPTH = contextvars.ContextVar("depth", default=0)
+
+
+def describe():
+    level = Parallel().verbose
+    DEPTH.set(DEPTH.get() + 1)
+    return level, DEPTH.get()
+
+
+def call_describe():
+    DEPTH.set(10)
+    with parallel_config(verbose=1):
+        theirs = Parallel(verbose=0, batch_size=1)(
+            delayed(describe)() for _ in range(4)
+        )
+    return theirs, DEPTH.get()
+
+
+def test_batches_know_nothing_of_their_caller(one):
+    with parallel_config("dask", client=one):
+        [(theirs, mine)] = Parallel()([delayed(call_describe)()])
+    assert {level for level, _ in theirs} == {0}
+    assert {depth for _, depth in theirs} == {1}
+    assert mine == 10
+
+
+def recurse(depth):
+    if depth == 0:
+        return 0
+    return 1 + Parallel()([delayed(recurse)(depth - 1)])[0]
+
+
+def test_calls_in_calls_in_calls(one):
+    """The stack of none of them grows with all that are around it."""
+    with parallel_config("dask", client=one):
+        assert recurse(100) == 100
+
+
+def meet(name, i):
+    distributed.Event(f"{name}-{i}").set()
+    assert distributed.Event(f"{name}-{1 - i}").wait(timeout=SECONDS)
+    return i
+
+
+def call_meet(name):
+    return Parallel()(delayed(meet)(name, i) for i in range(2))
+
+
+def test_an_adaptive_cluster_grows_for_it():
+    name = f"grow-{os.urandom(4).hex()}"
+    with small_cluster(processes=False) as client:
+        client.cluster.adapt(minimum=1, maximum=2, interval="100ms")
+        with parallel_config("dask", client=client):
+            assert Parallel()([delayed(call_meet)(name)]) == [[0, 1]]
 
 
 # --------------------------------------------------- arguments, results, errors
@@ -486,7 +544,7 @@ class FakeClient:
 @pytest.mark.parametrize("priority, expected", [(0, -1), (5, -1), (-3, -4)])
 def test_scouts_come_after_all_else(priority, expected):
     client = FakeClient()
-    scouts = Scouts(client, priority, lambda: None)
+    scouts = Scouts(client, priority, 1, lambda: None)
     scouts.keep(5)
     [(key, sent)] = client.sent
     assert key.startswith("joblib-scout-")
@@ -494,7 +552,7 @@ def test_scouts_come_after_all_else(priority, expected):
 
 
 def test_who_finds_idle_workers_looks_for_twice_as_many():
-    scouts = Scouts(FakeClient(), 0, lambda: None)
+    scouts = Scouts(FakeClient(), 0, 1, lambda: None)
     assert [scouts._limit(wanted) for wanted in (0, 1, 9)] == [0, 1, 1]
     scouts.found = 3
     assert [scouts._limit(wanted) for wanted in (0, 1, 9)] == [0, 1, 6]
@@ -504,7 +562,7 @@ def test_scouts_that_wait_are_sent_anew_and_less_and_less_often(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(scouting.time, "monotonic", lambda: now[0])
     client = FakeClient()
-    scouts = Scouts(client, 0, lambda: None)
+    scouts = Scouts(client, 0, 1, lambda: None)
     scouts.keep(1)
     seen = []
     for _ in range(2000):
