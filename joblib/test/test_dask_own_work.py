@@ -29,6 +29,7 @@ from .dask_common import (  # noqa: E402
 )
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.allow_leaks("threads of the shared cluster's worker"),
     pytest.mark.timeout(30),
 ]
@@ -268,9 +269,9 @@ def spoil(values, extra=None):
     return before, values
 
 
-def call_spoil(kind, size, batch_size):
+def call_spoil(kind, size):
     values = np.arange(size) + 5 if kind == "array" else list(range(5, 5 + size))
-    out = Parallel(batch_size=batch_size)(delayed(spoil)(values) for _ in range(4))
+    out = Parallel(batch_size=2)(delayed(spoil)(values) for _ in range(4))
     for _, result in out:
         result[1] = -2
     return int(values[0]), int(values[1]), [int(before) for before, _ in out]
@@ -278,14 +279,11 @@ def call_spoil(kind, size, batch_size):
 
 @pytest.mark.parametrize("kind", ["array", "list"])
 @pytest.mark.parametrize("size", [3, 3_000, 300_000])
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_a_tasks_own_objects_stay_as_they_are(one, kind, size, batch_size):
+def test_a_tasks_own_objects_stay_as_they_are(one, kind, size):
     if one.scheduler.address.startswith("inproc://") and size > 3:
         pytest.skip("in one process, tasks share large objects as they are")
     with parallel_config("dask", client=one):
-        [(first, second, seen)] = Parallel()(
-            [delayed(call_spoil)(kind, size, batch_size)]
-        )
+        [(first, second, seen)] = Parallel()([delayed(call_spoil)(kind, size)])
     assert (first, second) == (5, 6)
     assert set(seen) <= {5, -1}
 
