@@ -4,8 +4,9 @@ A waiting task gives its worker's slot up, for otherwise it might wait for ever.
 where all workers are busy, its batches gain nothing by going to the cluster: they are
 packed, wait behind other tasks, are unpacked where they happen to run, and so are their
 results. So it runs them itself, in its own slot, as long as there are any that no idle
-worker has been found for, or are soon to come. They run as on any worker: on copies of their arguments, of
-which the tasks of a call share the large ones, and their results are copies again.
+worker has been found for, or that are soon to come. They run as on any worker: on copies
+of their arguments, of which the tasks of a call share the large ones, and their results
+are copies again.
 """
 
 from __future__ import annotations
