@@ -15,8 +15,12 @@ from joblib import Parallel, delayed, parallel_config
 
 TASKS = [1_000, 10_000, 100_000]
 WORKERS = [2, 8, 24]
-#: seconds of a task, and how many of them each worker gets
-DURATIONS = [(0.001, 500), (0.01, 100), (1.0, 4)]
+#: seconds of a task, and how many of them each worker gets: in calls of a second, which
+#: show the start and the end, and in calls of ten, which show what is between
+DURATIONS = [
+    *((0.001, 500), (0.01, 100), (1.0, 4)),
+    *((0.001, 10_000), (0.01, 1_000), (1.0, 10)),
+]
 
 
 def nothing(x):

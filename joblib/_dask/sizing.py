@@ -10,7 +10,7 @@ from __future__ import annotations
 from .._backends.autobatch import AutoBatchingMixin, BatchDecision
 
 #: seconds that batches should take, at least, and the last ones, which shrink
-SHORTEST, LEAST = 0.2, 0.015
+SHORTEST, LEAST = 0.2, 0.03
 #: The same for each worker there is. A batch keeps the scheduler and the client busy for
 #: one to two milliseconds, whichever worker it is for: all workers together may ask for
 #: one per ten, for at the end of a call they do so five times as often.
@@ -25,7 +25,7 @@ def durations_for(
     """Return the seconds that batches should take, at least, and those of the last.
 
     >>> [durations_for(workers) for workers in (2, 24, 1000)]
-    [(0.2, 0.015), (0.24, 0.048), (1.0, 0.2)]
+    [(0.2, 0.03), (0.24, 0.048), (1.0, 0.2)]
     """
     share = min(SHORTEST_EACH * workers, LONGEST_SHORTEST)
     least_share = min(LEAST_EACH * workers, LONGEST_LEAST)
