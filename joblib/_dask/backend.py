@@ -31,7 +31,7 @@ from .counting import jobs_on
 from .courier import Courier
 from .losses import is_killed
 from .own_work import OwnWork, is_callers, may_work
-from .packing import Packed
+from .packing import Packed, load_results
 from .sharing import Sharing, check_scatter, scatter_all
 from .sizing import WorkerTimedBatches
 from .slots import SlotReleased
@@ -330,7 +330,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
                 out = None  # the error refers to this frame: no cycle through it
         seconds, results = out
         if isinstance(results, Packed):
-            results = results.load()
+            results = load_results(results)
         results = unwrap(results)
         self.batch_worked(len(results), seconds)
         return results

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from .clients import call_for_worker, cores_of, is_known_well, note_workers
+from .restrictions import Restrictions
 
 #: seconds between two counts
 INTERVAL = 0.5
+#: the same where tasks may not run on any worker, and of each it is asked what it has
+RESTRICTED_INTERVAL = 2.0
 #: the same for the calls of tasks, of which there may be a thousand
 CHILD_INTERVAL = 2.0
-#: seconds for which a call goes on, at least, on a cluster that has lost all workers:
-#: others may come in their place, as pods and preempted machines do
+#: seconds for which a call goes on, at least, on a cluster that has lost all workers
+#: that it may use: others may come in their place, as pods and preempted machines do
 DESERTED = 300.0
 #: seconds after which its user is told
 TOLD = 10.0
@@ -67,8 +70,8 @@ class CoreCount:
     interval : float
         Seconds between two counts.
     patience : float
-        For how many seconds there may be no worker at all, or `DESERTED` if that is
-        more.
+        For how many seconds there may be no worker that the tasks may run on, or
+        `DESERTED` if that is more.
     """
 
     def __init__(
@@ -83,6 +86,9 @@ class CoreCount:
         self._client = client
         self._options = options
         self._changed = changed
+        self._restrictions = Restrictions(options)
+        if self._restrictions:
+            interval = max(interval, RESTRICTED_INTERVAL)
         self._interval = interval
         self._patience = max(patience, DESERTED)
         # Counts in a row that found nobody. Not seconds: a process that was stopped
@@ -120,7 +126,7 @@ class CoreCount:
 
     @property
     def nobody(self) -> bool:
-        """Whether there is no worker at all, as far as is known."""
+        """Whether there is no worker for the tasks, as far as is known."""
         return self._deserted > 0
 
     def check(self) -> None:
@@ -135,8 +141,9 @@ class CoreCount:
         address = getattr(self._client.scheduler, "address", None)
         if seconds > self._patience:
             raise NoWorkersLeft(
-                f"The cluster has had no worker for {seconds:g} seconds, and tasks of "
-                f"this call wait for one. The scheduler at {address} is there: start "
+                f"The cluster has had no worker{self._restrictions} for {seconds:g} "
+                "seconds, and tasks of this call wait for one. The scheduler at "
+                f"{address} is there: start "
                 "workers, or a new cluster, and look into the logs of those that went "
                 "(Ctrl-C in a terminal ends those of a LocalCluster, too). If they "
                 "only take long to come, let it wait longer with "
@@ -145,8 +152,9 @@ class CoreCount:
         if seconds >= TOLD and not self._told:
             self._told = True
             logging.getLogger("joblib").warning(
-                "The dask cluster of a call has no worker any more. The call waits for "
-                "one to join the scheduler at %s, at most for %g seconds.",
+                "The dask cluster of a call has no worker%s any more. The call waits "
+                "for one to join the scheduler at %s, at most for %g seconds.",
+                self._restrictions,
                 address,
                 self._patience,
             )
@@ -154,16 +162,24 @@ class CoreCount:
     async def _count(self) -> None:
         try:
             threads = dict(await self._client.scheduler.ncores(workers=None))
+            nobody = not threads or not await self._is_there_one()
         except Exception:  # whoever waits for results hears of it
             return
         finally:
             self._counting = False
         note_workers(self._client, threads)
-        self._note_desertion(not threads)
+        self._note_desertion(nobody)
         cores = cores_of(threads, self._options.get("workers"))
         if cores and cores != self.cores:
             self.cores = cores
             self._changed()
+
+    async def _is_there_one(self) -> bool:
+        """Tell whether there is a worker that may run the tasks."""
+        if not self._restrictions:
+            return True
+        about = await self._client.scheduler.identity()
+        return self._restrictions.admit(about["workers"])
 
     def _note_desertion(self, nobody: bool) -> None:
         self._deserted = self._deserted + 1 if nobody else 0

@@ -354,7 +354,7 @@ class Courier(threading.Thread):
         if type(out) is Lost:
             out = explained(shipment.batch, out, self._client, self._error)
         try:
-            shipment.callback(out)
+            shipment.call_back(out)
         except BaseException as error:  # the other batches still have to come home
             threading.excepthook(
                 threading.ExceptHookArgs(

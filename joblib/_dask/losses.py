@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from contextlib import suppress
 from pickle import PicklingError
 from typing import Any
 
 from .collecting import Lost, was_dropped
 from .counting import NoWorkersLeft
+from .packing import note
 from .pulse import SchedulerSilent
-from .remote import TaskFailure
+from .remote import LoadingFailure, TaskFailure
 from .shipment import Shipment
 
 #: what scattering raises when the scheduler finds no worker (two types in 3.10), or
 #: does not find one that it knew
 NO_WORKER = (TimeoutError, asyncio.TimeoutError)
 WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
+
+NOT_LOADED = (
+    "This happened while calls of the function {!r} were unpickled on a worker, where "
+    "the modules that they need must be installed, too."
+)
 
 
 def explained(
@@ -40,13 +46,16 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
     """Return the error to raise for a batch that has no result."""
     error = lost.error
     if isinstance(error, TaskFailure):
-        return error.captured.raised()
+        own = error.captured.raised()
+        if isinstance(error, LoadingFailure):
+            with suppress(Exception):  # a function that raises when asked its name
+                note(own, NOT_LOADED.format(batch.name()))
+        return own
     name = batch.name() if hasattr(batch, "name") else repr(batch)
     if isinstance(error, PicklingError):
         return error  # it has said all that
     if not lost.cancelled:
-        if sys.version_info >= (3, 11):
-            error.add_note(f"This ended a batch of calls of the function {name!r}.")
+        note(error, f"This ended a batch of calls of the function {name!r}.")
         return error
     told: Exception
     if isinstance(error, (SchedulerSilent, NoWorkersLeft)):

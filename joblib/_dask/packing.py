@@ -8,7 +8,9 @@ be sent; large buffers in it are neither copied by pickling nor by unpickling.
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from .._engine.batch import name_of
@@ -54,13 +56,20 @@ def dump(obj: Any, *, copy: bool = False) -> tuple[bytes, list[Any]]:
 
 
 class Packed:
-    """A pickled object, loaded anew by each call of `load`."""
+    """A pickled object, loaded anew by each call of `load`.
 
-    __slots__ = ("_buffers", "_head")
+    Attributes
+    ----------
+    origin : BatchedCalls or None
+        The batch whose results these are, for an error to name its function.
+    """
+
+    __slots__ = ("_buffers", "_head", "origin")
 
     def __init__(self, head: Any, buffers: list[Any]) -> None:
         self._head = head
         self._buffers = buffers
+        self.origin: Any = None
 
     @classmethod
     def of(cls, obj: Any, *, copy: bool = False) -> Packed:
@@ -152,6 +161,23 @@ def explain_batch(batch: Any, failed: CannotPickle) -> pickle.PicklingError:
         f"{what}, which is needed to send it to the workers of the cluster: "
         f"{_reason(failed)}"
     )
+
+
+def note(error: BaseException, text: str) -> None:
+    """Have an error say more, its type and message being as they are."""
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+
+
+def load_results(packed: Packed) -> Any:
+    """Return a batch's results; an error says what was unpickled."""
+    try:
+        return packed.load()
+    except Exception as error:
+        with suppress(Exception):  # a function that raises when asked its name
+            name = packed.origin.name()
+            note(error, f"This happened while results of {name!r} were unpickled.")
+        raise
 
 
 def explain_result(

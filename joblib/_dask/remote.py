@@ -42,6 +42,10 @@ class TaskFailure(Exception):
     __repr__ = __str__
 
 
+class LoadingFailure(TaskFailure):
+    """The same of a batch that could not be unpickled on its worker."""
+
+
 def fill(items: list[Any], values: Sequence[Any]) -> list[Any]:
     """Put the shared values into the tasks where their slots are."""
     loaded = [item.load() if isinstance(item, Packed) else item for item in values]
@@ -92,10 +96,17 @@ def run_batch(
     """
     begin = perf_counter()
 
-    def work() -> Any:
+    def load() -> Any:
         batch = packed.load()
-        if values:
-            batch = batch.with_items(fill(batch.items, values))
+        return batch.with_items(fill(batch.items, values)) if values else batch
+
+    batch = capture_call(load)
+    if isinstance(batch, CapturedError):
+        if isinstance(batch.error, Exception):
+            raise LoadingFailure(batch)
+        return perf_counter() - begin, batch
+
+    def work() -> Any:
         results = batch() if time_limit is None else run_timed(batch, time_limit)
         if in_same_process():
             return results

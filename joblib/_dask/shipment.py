@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .packing import Packed
+
 
 class Shipment:
     """One batch on its way there and back."""
@@ -18,3 +20,9 @@ class Shipment:
         self.sendings = 0
         #: the futures of its shared arguments
         self.values: list[Any] = []
+
+    def call_back(self, out: Any) -> None:
+        """Tell the call what came of the batch."""
+        if isinstance(out, tuple) and isinstance(out[1], Packed):
+            out[1].origin = self.batch
+        self.callback(out)

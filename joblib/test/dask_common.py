@@ -8,6 +8,10 @@ import threading
 from contextlib import contextmanager
 
 import distributed
+import pytest
+
+#: with a key of the user's, a task runs nothing of its calls itself
+EITHER_WAY = pytest.mark.parametrize("options", [{}, {"key": "seen"}], ids=str)
 
 SECONDS = 10.0  # that anything here may take at most
 

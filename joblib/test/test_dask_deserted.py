@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
+import signal
 import threading
 from datetime import timedelta
 
@@ -16,10 +18,12 @@ distributed = pytest.importorskip("distributed")
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import counting, courier, sharing  # noqa: E402
 from joblib._dask.counting import CoreCount, NoWorkersLeft  # noqa: E402
+from joblib._dask.restrictions import Restrictions  # noqa: E402
 
 from .dask_common import (  # noqa: E402
     hold,
     increment,
+    process_id,
     small_cluster,
     tasks_left,
     wait_until_begun,
@@ -177,6 +181,100 @@ def test_an_adaptive_cluster_is_shown_that_there_is_work(client, monkeypatch):
         client.cluster.adapt(minimum=0, maximum=2, interval="100ms")
         assert list(results) == list(range(2, 41))
     assert tasks_left(client) == []
+
+
+# ---------------------------------------------- workers that a call may not use
+@pytest.fixture(scope="module")
+def two_workers():
+    with small_cluster(n_workers=2) as client:
+        yield client
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """The time is short for which workers are waited for."""
+    monkeypatch.setattr(counting, "DESERTED", 0.1)
+    monkeypatch.setattr(counting, "RESTRICTED_INTERVAL", 0.05)
+    monkeypatch.setattr(courier, "INTERVAL", 0.05)
+
+
+def test_the_only_worker_for_a_call_is_killed(two_workers, soon):
+    """Its nanny starts another one, which has another address."""
+    client = two_workers
+    address = next(iter(client.nthreads()))
+    [pid] = client.run(os.getpid, workers=[address]).values()
+    options = {"workers": [address], "wait_for_workers_timeout": 0}
+    results = begin("only", client=client, **options)
+    wait_until_begun("only", client)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(TimeoutError, match="no worker with workers=") as caught:
+        next(results)
+    assert address in str(caught.value)
+    assert "'hold'" in str(caught.value)
+    assert tasks_left(client) == []
+    distributed.Event("only-go", client=client).set()
+    with parallel_config("dask", client=client):
+        assert Parallel()(delayed(increment)(i) for i in range(3)) == [1, 2, 3]
+
+
+def test_resources_that_nobody_has(two_workers, soon):
+    options = {"resources": {"GPU": 1}, "wait_for_workers_timeout": 0}
+    with parallel_config("dask", client=two_workers, **options):
+        with pytest.raises(TimeoutError, match="no worker with resources={'GPU': 1}"):
+            Parallel()(delayed(increment)(i) for i in range(3))
+    assert tasks_left(two_workers) == []
+
+
+def test_a_worker_with_the_resources_joins_in_time(two_workers, monkeypatch):
+    monkeypatch.setattr(counting, "RESTRICTED_INTERVAL", 0.05)
+    with parallel_config("dask", client=two_workers, resources={"BIG": 1}):
+        parallel = Parallel(batch_size=1, return_as="generator")
+        results = parallel(delayed(process_id)(i) for i in range(3))
+    loop, address = two_workers.loop, two_workers.scheduler.address
+
+    async def join():
+        return await distributed.Worker(
+            address, nthreads=1, resources={"BIG": 1}, dashboard_address=":0"
+        )
+
+    worker = distributed.utils.sync(loop, join)
+    try:
+        assert list(results) == [os.getpid()] * 3
+    finally:
+        distributed.utils.sync(loop, worker.close)
+
+
+ALICE = {"tcp://10.0.0.1:80": {"name": "alice", "host": "10.0.0.1", "resources": {}}}
+BOB = {"tls://10.0.0.2:81": {"name": 7, "host": "10.0.0.2", "resources": {"GPU": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [True, True, True]),
+        ({"workers": ["alice"]}, [True, False, True]),
+        ({"workers": "tcp://10.0.0.1:80"}, [True, False, True]),
+        ({"workers": ["10.0.0.1:80"]}, [True, False, True]),
+        ({"workers": ["10.0.0.1"]}, [True, False, True]),
+        ({"workers": [7]}, [True, True, True]),  # 7 may still join
+        ({"workers": ["a-host"]}, [True, True, True]),
+        ({"workers": ["tcp://a-host:80"]}, [True, True, True]),
+        ({"workers": ["tcp://10.0.0.3:80"]}, [False, False, False]),
+        ({"workers": ["tcp://10.0.0.3:80", "alice"]}, [True, False, True]),
+        (
+            {"workers": ["tcp://10.0.0.3:80"], "allow_other_workers": True},
+            [True, True, True],
+        ),
+        ({"resources": {"GPU": 2}}, [False, True, True]),
+        ({"resources": {"GPU": 3}}, [False, False, False]),
+        ({"resources": {"GPU": 1}, "workers": ["alice"]}, [False, True, True]),
+    ],
+)
+def test_who_may_run_a_calls_tasks(options, expected):
+    """With Alice there alone, then Bob, then both; nobody ever will do."""
+    restrictions = Restrictions(options)
+    seen = [restrictions.admit(those) for those in (ALICE, BOB, {**ALICE, **BOB})]
+    assert seen == expected
 
 
 class Nobody:

@@ -15,6 +15,7 @@ from joblib._dask import DaskDistributedBackend  # noqa: E402
 from joblib._dask.slots import SlotReleased  # noqa: E402
 
 from .dask_common import (  # noqa: E402
+    EITHER_WAY,
     fail,
     hold,
     increment,
@@ -86,10 +87,6 @@ def test_a_priority_that_was_annotated_in_a_task_stays(client):
     with parallel_config("dask", client=client):
         [(_, calls)] = Parallel()([delayed(priorities)(1, annotated=-3)])
     assert {own for call in calls for own, _ in call} == {-3}
-
-
-#: with a key of the user's, a task runs nothing of its calls itself
-EITHER_WAY = pytest.mark.parametrize("options", [{}, {"key": "seen"}], ids=str)
 
 
 @EITHER_WAY

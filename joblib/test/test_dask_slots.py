@@ -10,9 +10,11 @@ import pytest
 distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
+from joblib._dask import slots  # noqa: E402
 
 from .dask_command import wait_for  # noqa: E402
 from .dask_common import (  # noqa: E402
+    EITHER_WAY,
     fail,
     hold,
     increment,
@@ -83,6 +85,25 @@ def all_threads_are_back(client):
     assert tasks_left(client) == []
 
 
+_secede_here, _SECESSIONS = slots._secede_here, [0]
+
+
+def count_secessions():
+    """Count how often threads of this worker leave its pool from now on."""
+
+    def secede():
+        _SECESSIONS[0] += 1
+        return _secede_here()
+
+    _SECESSIONS[0], slots._secede_here = 0, secede
+
+
+def secessions():
+    """Count no longer; return how often threads have left."""
+    slots._secede_here = _secede_here
+    return _SECESSIONS[0]
+
+
 # ------------------------------------------------------------------ every path
 def call(kind, n=4):
     """One nested call of each kind; return what it came to."""
@@ -128,21 +149,29 @@ OUTCOMES = {
 }
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("kind", [*OUTCOMES])
-def test_each_kind_of_call_in_a_task(client, kind):
-    with parallel_config("dask"):
-        out = Parallel(batch_size=1)(delayed(call)(kind) for _ in range(6))
+def test_each_kind_of_call_in_a_task(client, kind, options):
+    client.run(count_secessions)
+    try:
+        with parallel_config("dask", **options):
+            out = Parallel(batch_size=1)(delayed(call)(kind) for _ in range(6))
+    finally:
+        left = max(client.run(secessions).values())
     assert out == [OUTCOMES[kind]] * 6
+    if options:  # an iterable that raises is not waited for
+        assert left > 0 or kind == "iterable"
 
 
 def several(kinds):
     return [call(kind) for kind in kinds]
 
 
-def test_one_call_after_the_other_in_one_task(client):
+@EITHER_WAY
+def test_one_call_after_the_other_in_one_task(client, options):
     kinds = [*OUTCOMES, *reversed(OUTCOMES)]
     expected = [OUTCOMES[kind] for kind in kinds]
-    with parallel_config("dask"):
+    with parallel_config("dask", **options):
         out = Parallel(batch_size=1)(delayed(several)(kinds) for _ in range(4))
     assert out == [expected] * 4
 
@@ -157,13 +186,14 @@ def call_and_hold(name, n=10):
     return Parallel(batch_size=1)(delayed(hold)(name, i) for i in range(n))
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("level", [1, 2])
-def test_cancelled_while_they_wait(client, level, request):
+def test_cancelled_while_they_wait(client, level, request, options):
     name = request.node.name
     task = delayed(call_and_hold)(name)
     for _ in range(level - 1):
         task = delayed(nest)(task)
-    with parallel_config("dask"):
+    with parallel_config("dask", **options):
         outputs = Parallel(return_as="generator", batch_size=1)([task] * 3)
         wait_until_begun(name, client)
         with pytest.warns(UserWarning, match="cancelled"):
@@ -180,10 +210,11 @@ def nest_all(tasks):
     return Parallel(batch_size=1)(tasks)
 
 
-def test_an_error_while_others_wait(client, request):
+@EITHER_WAY
+def test_an_error_while_others_wait(client, request, options):
     """One of several nested calls fails; the callers of the others are cancelled."""
     name = request.node.name
-    with parallel_config("dask"), pytest.raises(KeyError):
+    with parallel_config("dask", **options), pytest.raises(KeyError):
         Parallel(batch_size=1, pre_dispatch="all")(
             [
                 delayed(call_and_hold)(name, 1),

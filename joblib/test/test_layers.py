@@ -208,6 +208,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.sharing",
         "_dask.loading",
         "_dask.sizing",
+        "_dask.restrictions",
         "_dask.counting",
         "_dask.losses",
         "_dask.sending",
