@@ -35,6 +35,8 @@ from .dask_common import (  # noqa: E402
     wait_until_begun,
 )
 
+pytestmark = pytest.mark.timeout(30)
+
 
 @pytest.fixture(scope="module")
 def client():

@@ -11,6 +11,8 @@ pytest.importorskip("distributed")
 from joblib._dask import DaskDistributedBackend  # noqa: E402
 from joblib.test.dask_common import small_cluster  # noqa: E402
 
+pytestmark = pytest.mark.timeout(30)
+
 
 @pytest.fixture(scope="module", params=[True, False], ids=["processes", "threads"])
 def client(request):

@@ -72,9 +72,12 @@ def add(data, i):
 
 
 # ------------------------------------------------------------- scattered data
+@pytest.mark.parametrize("options", [{}, {"scatter": True}], ids=["found", "given"])
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_data_whose_every_holder_died(client, kind):
+def test_data_whose_every_holder_died(client, kind, options):
     data = KINDS[kind]()
+    if options:
+        options = {"scatter": [data]}
     expected = [add(data, i) for i in range(12)]
     killed = []
 
@@ -85,7 +88,7 @@ def test_data_whose_every_holder_died(client, kind):
                 killed.append(i)
             yield delayed(add)(data, i)
 
-    with parallel_config("dask"):
+    with parallel_config("dask", **options):
         out = Parallel(pre_dispatch=4, batch_size=1)(tasks())
     assert out == expected
     assert killed

@@ -16,7 +16,7 @@ from .test_progress import Told, many  # noqa: E402
 from .test_trace import consistent  # noqa: E402
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(30),
     pytest.mark.allow_leaks("threads of the cluster's workers"),
 ]
 
