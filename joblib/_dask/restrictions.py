@@ -84,7 +84,7 @@ class Restrictions:
         able = {
             address: about
             for address, about in workers.items()
-            if self._has_resources(about.get("resources") or {})
+            if self._has_resources(about.get("resources"))
         }
         if not self._workers:
             return bool(able)
@@ -101,5 +101,7 @@ class Restrictions:
         ]
         return bool(here) or (bool(doubtful) and bool(able))
 
-    def _has_resources(self, those: dict[str, float]) -> bool:
+    def _has_resources(self, those: dict[str, float] | None) -> bool:
+        if those is None:  # dask does not say
+            return True
         return all(those.get(name, 0) >= n for name, n in self._resources.items())
