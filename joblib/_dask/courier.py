@@ -31,10 +31,10 @@ from .counting import (
 )
 from .losses import NO_WORKER, explained, lost_values, lost_with_worker
 from .own_share import OwnShare
-from .own_work import OwnWork
+from .own_work import OwnWork, has_failed
 from .parents import current_task
 from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
-from .releasing import cancel
+from .recalling import cancel
 from .scouting import Scouts
 from .sending import Sender
 from .sharing import Sharing
@@ -184,6 +184,8 @@ class Courier(threading.Thread):
                 share.at = None
                 share.brought += 1
                 self._deliver([(shipment, None, out)])
+            if has_failed(out):
+                break  # and so has the call, as soon as it hears of it
 
     # -------------------------------------------------------- the event loop
     def _note_idle(self) -> None:

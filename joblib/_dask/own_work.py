@@ -113,6 +113,11 @@ class OwnWork:
         return seconds, results.apart() if isinstance(results, Packed) else results
 
 
+def has_failed(out: Any) -> bool:
+    """Tell whether this came of a batch that ends its call."""
+    return type(out) is Lost or isinstance(out[1], CapturedError)
+
+
 def is_callers(call: Any) -> bool:
     """Tell whether the calling thread has made this call."""
     return getattr(call, "caller", None) == threading.get_ident()

@@ -13,22 +13,10 @@ import threading
 import weakref
 from typing import Any
 
-from .pulse import CLOSED
-
 #: seconds for which futures are kept at most
 MOMENT = 0.25
 #: bytes of results that are kept at most
 KEPT = 1_000_000
-
-
-def cancel(client: Any, futures: list[Any]) -> None:
-    """Have dask call tasks off; does not wait for it."""
-    if not futures or client.status in CLOSED:
-        return
-    try:
-        client.loop.add_callback(client.cancel, futures, asynchronous=True, force=True)
-    except RuntimeError:  # the loop is closed, and all tasks are gone with it
-        pass
 
 
 class Releases:

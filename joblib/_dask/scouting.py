@@ -10,10 +10,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from .clients import do_nothing
+from .recalling import cancel
 
 #: scouts that are out before one has come back
 FIRST = 1
@@ -22,10 +22,6 @@ FIRST = 1
 #: are given twice as long, up to the longest, or that of each core, if there are many:
 #: as many tasks may make calls, and they share one scheduler.
 PATIENCE, LONGEST_PATIENCE, PATIENCE_EACH = 0.1, 2.0, 0.02
-#: Seconds after which the scheduler has surely taken in what it was sent. It does so
-#: apart from its other messages: word that a task is not needed any more may come before
-#: there is that task, and would be lost.
-SETTLED = 0.25
 
 
 class Scouts:
@@ -93,14 +89,7 @@ class Scouts:
         """Look no further; nothing of it stays on the cluster."""
         out = list(self._out)  # the event loop discards from it meanwhile
         self._out = set()
-        left = SETTLED - (time.monotonic() - self._sent)
-        for future in out:
-            if left <= 0:
-                future.release()
-            else:
-                loop = self._client.loop
-                with suppress(RuntimeError):  # it is closed, and all tasks are gone
-                    loop.add_callback(loop.call_later, left, future.release)
+        cancel(self._client, out)
 
     # -------------------------------------------------------- the event loop
     def _follow(self, future: Any) -> None:

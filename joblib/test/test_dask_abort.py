@@ -27,11 +27,13 @@ from .dask_common import (  # noqa: E402
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 SOON = 1.0  # seconds within which the cluster has to be empty
+MARGIN = 2.0  # seconds more, for a machine that has other things to do
+LIMIT = 0.1  # seconds, of calls with a timeout
 
 
 @pytest.fixture(scope="module")
 def client():
-    with small_cluster(n_workers=2) as client:
+    with small_cluster(n_workers=3) as client:
         yield client
 
 
@@ -52,9 +54,38 @@ async def _drain(dask_scheduler, seconds):
     return [str(key) for key in dask_scheduler.tasks]
 
 
-def left_after(client, seconds=SOON):
+def left_after(client, seconds):
     """Return the scheduler's tasks once there are none, or `seconds` have passed."""
     return client.run_on_scheduler(_drain, seconds=seconds)
+
+
+def check_empty(client, since):
+    """Check that nothing is left on the cluster soon after `since`, the abort."""
+    latest = since + SOON + MARGIN
+    assert left_after(client, latest - time.time()) == []
+    assert time.time() < latest
+
+
+def check_released(client, name, since):
+    """Check that nothing is left soon after `since`, though tasks still run."""
+    check_empty(client, since)
+    assert holders(client)
+    assert not distributed.Event(f"{name}-go", client=client).is_set()
+
+
+def _holds():
+    """Tell whether a thread of this process is in `hold`."""
+    for frame in sys._current_frames().values():
+        while frame is not None:
+            if frame.f_code is hold.__code__:
+                return True
+            frame = frame.f_back
+    return False
+
+
+def holders(client):
+    """Return the addresses of the workers on which `hold` runs."""
+    return [address for address, holds in client.run(_holds).items() if holds]
 
 
 def check_usable(client):
@@ -66,23 +97,59 @@ def check_usable(client):
 
 def fail_when_begun(name):
     assert distributed.Event(f"{name}-begun").wait(timeout=10)
-    raise LookupError(name)
+    raise LookupError(time.time())
 
 
 def held(name, data, n=40):
     return (delayed(hold)(name, data) for _ in range(n))
 
 
-# ------------------------------------------------------------- in this process
-@pytest.mark.parametrize("size", [10, 60_000, 300_000], ids=["small", "shared", "sent"])
-def test_an_error(client, name, size):
-    data = np.ones(size)
-    with parallel_config("dask"), pytest.raises(LookupError):
-        Parallel(pre_dispatch="all", batch_size=1)(
+# Each returns when the call was aborted, in seconds since the epoch.
+def abort_by_error(client, name, data, **options):
+    with parallel_config("dask"), pytest.raises(LookupError) as caught:
+        Parallel(pre_dispatch="all", batch_size=1, **options)(
             # without data of its own it goes to an idle worker
             [delayed(fail_when_begun)(name), *held(name, data)]
         )
-    assert left_after(client) == []
+    return caught.value.args[0]
+
+
+def abort_by_timeout(client, name, data, **options):
+    waits_since = []
+
+    def tasks():
+        yield from held(name, data)
+        wait_until_begun(name, client)
+        waits_since.append(time.time())
+
+    with parallel_config("dask"), pytest.raises(TimeoutError):
+        Parallel(timeout=LIMIT, pre_dispatch="all", batch_size=1, **options)(tasks())
+    return waits_since[0] + LIMIT
+
+
+def abort_by_close(client, name, data, kind="generator", way="close", **options):
+    tasks = [delayed(increment)(0), *held(name, data)]
+    with parallel_config("dask"):
+        outputs = Parallel(return_as=kind, pre_dispatch="all", batch_size=1, **options)(
+            tasks
+        )
+    assert next(outputs) == 1
+    wait_until_begun(name, client)
+    with pytest.warns(UserWarning, match="cancelled"):
+        since = time.time()
+        if way == "close":
+            outputs.close()
+        else:
+            del outputs
+    return since
+
+
+# ------------------------------------------------------------- in this process
+@pytest.mark.parametrize("size", [10, 60_000, 300_000], ids=["small", "shared", "sent"])
+def test_an_error(client, name, size):
+    data = np.ones(size)  # its copies go though it stays, here as below
+    since = abort_by_error(client, name, data)
+    check_released(client, name, since)
     # dask cannot stop what runs: it has the workers until it ends
     distributed.Event(f"{name}-go", client=client).set()
     check_usable(client)
@@ -90,9 +157,8 @@ def test_an_error(client, name, size):
 
 def test_a_timeout(client, name):
     data = np.ones(300_000)
-    with parallel_config("dask"), pytest.raises(TimeoutError):
-        Parallel(timeout=0.1, pre_dispatch="all")(held(name, data))
-    assert left_after(client) == []
+    since = abort_by_timeout(client, name, data)
+    check_released(client, name, since)
     distributed.Event(f"{name}-go", client=client).set()
     check_usable(client)
 
@@ -101,17 +167,8 @@ def test_a_timeout(client, name):
 @pytest.mark.parametrize("way", ["close", "del"])
 def test_a_generator(client, name, kind, way):
     data = np.ones(300_000)
-    tasks = [delayed(increment)(0), *held(name, data)]
-    with parallel_config("dask"):
-        outputs = Parallel(return_as=kind, pre_dispatch="all", batch_size=1)(tasks)
-    assert next(outputs) == 1
-    wait_until_begun(name, client)
-    with pytest.warns(UserWarning, match="cancelled"):
-        if way == "close":
-            outputs.close()
-        else:
-            del outputs
-    assert left_after(client) == []
+    since = abort_by_close(client, name, data, kind, way)
+    check_released(client, name, since)
     distributed.Event(f"{name}-go", client=client).set()
     check_usable(client)
 
@@ -123,8 +180,9 @@ def test_results_that_nobody_has_taken(client):
         )
     assert next(outputs).size == 100_000
     with pytest.warns(UserWarning, match="cancelled"):
+        since = time.time()
         outputs.close()
-    assert left_after(client) == []
+    check_empty(client, since)
 
 
 def call_and_wait(name, data):
@@ -139,8 +197,9 @@ def test_what_tasks_have_started_goes_with_them(client, name):
         )
         wait_until_begun(name, client)
         with pytest.warns(UserWarning, match="cancelled"):
+            since = time.time()
             outputs.close()
-    assert left_after(client) == []
+    check_released(client, name, since)
     distributed.Event(f"{name}-go", client=client).set()
     check_usable(client)
     assert all(now == should for now, should in pool_sizes(client))
@@ -150,9 +209,10 @@ def test_many_aborted_calls_leave_nothing(client):
     data = np.ones(60_000)
     with parallel_config("dask"):
         for _ in range(10):
+            since = time.time()
             with pytest.raises(ZeroDivisionError):
                 Parallel()(delayed(divide)(data, 3 - i) for i in range(20))
-        assert left_after(client) == []
+        check_empty(client, since)
     check_usable(client)
 
 
@@ -160,11 +220,37 @@ def divide(data, i):
     return data.sum() / i if i else 1 // 0
 
 
+# ------------------------------------------ while the aborted call's tasks run
+def abort_one_of_two(client, name, abort):
+    """Abort a call for two workers; return the addresses of those it left free."""
+    data = np.ones(300_000)
+    since = abort(client, name, data, n_jobs=2)
+    check_released(client, name, since)
+    free = set(client.scheduler_info()["workers"]) - set(holders(client))
+    assert free
+    return sorted(free)
+
+
+def check_next_call(client, name, **options):
+    """Check that the next call does not wait for the tasks of the aborted one."""
+    since = time.time()
+    with parallel_config("dask", **options):
+        parallel = Parallel(timeout=SOON + MARGIN)
+        assert parallel(delayed(increment)(i) for i in range(30)) == [*range(1, 31)]
+    check_released(client, name, since)
+
+
+@pytest.mark.parametrize("abort", [abort_by_error, abort_by_timeout, abort_by_close])
+def test_a_free_worker_takes_the_next_call(client, name, abort):
+    free = abort_one_of_two(client, name, abort)
+    check_next_call(client, name, workers=free)
+
+
 # ------------------------------------------------------------ another process
 CALLER = """
-import sys, time
+import sys
 import numpy as np
-from distributed import Client, Event
+from distributed import Client
 from joblib import Parallel, delayed, parallel_config
 from joblib.test.dask_common import hold, increment
 
@@ -172,23 +258,19 @@ def call_and_wait(name, data):
     return Parallel(batch_size=1)(delayed(hold)(name, data) for _ in range(10))
 
 if __name__ == "__main__":
-    address, name, depth = sys.argv[1:]
+    address, name, depth, kind = sys.argv[1:]
     data = np.ones(300_000)
     task = hold if depth == "flat" else call_and_wait
     with Client(address) as client, parallel_config("dask"):
         try:
-            Parallel(pre_dispatch="all", batch_size=1)(
+            outputs = Parallel(return_as=kind, pre_dispatch="all", batch_size=1)(
                 delayed(task)(name, data) for _ in range(20)
             )
+            print("waits", flush=True)
+            next(outputs)  # which is kept: nobody closes it
         except KeyboardInterrupt:
             print("interrupted", flush=True)
-            def tasks(dask_scheduler):
-                return len(dask_scheduler.tasks)
-            deadline = time.monotonic() + float(sys.stdin.readline())
-            while client.run_on_scheduler(tasks) and time.monotonic() < deadline:
-                time.sleep(0.005)
-            print(client.run_on_scheduler(tasks), flush=True)
-            Event(f"{name}-go").set()
+            sys.stdin.readline()
             print(Parallel()(delayed(increment)(i) for i in range(3)), flush=True)
 """
 
@@ -199,9 +281,10 @@ def start_caller(client, name, tmp_path):
     script.write_text(CALLER)
     started = []
 
-    def start(depth):
+    def start(depth, kind="list"):
+        address = client.scheduler.address
         process = subprocess.Popen(
-            [sys.executable, str(script), client.scheduler.address, name, depth],
+            [sys.executable, str(script), address, name, depth, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -209,6 +292,8 @@ def start_caller(client, name, tmp_path):
         )
         started.append(process)
         wait_until_begun(name, client)
+        if kind != "list":
+            assert process.stdout.readline() == "waits\n"
         return process
 
     yield start
@@ -217,12 +302,17 @@ def start_caller(client, name, tmp_path):
         process.communicate()
 
 
+@pytest.mark.parametrize("kind", ["list", "generator", "generator_unordered"])
 @pytest.mark.parametrize("depth", ["flat", "nested"])
-def test_ctrl_c(start_caller, depth):
-    caller = start_caller(depth)
+def test_ctrl_c(client, start_caller, name, depth, kind):
+    caller = start_caller(depth, kind)
+    since = time.time()
     caller.send_signal(signal.SIGINT)
-    out, err = caller.communicate(f"{SOON}\n", 20)
-    assert out.splitlines() == ["interrupted", "0", "[1, 2, 3]"], err
+    assert caller.stdout.readline() == "interrupted\n"
+    check_released(client, name, since)
+    distributed.Event(f"{name}-go", client=client).set()
+    out, err = caller.communicate("\n", 20)
+    assert out == "[1, 2, 3]\n", err
     assert caller.returncode == 0
     assert err == ""
 
@@ -230,9 +320,10 @@ def test_ctrl_c(start_caller, depth):
 @pytest.mark.parametrize("depth", ["flat", "nested"])
 def test_a_caller_that_is_killed(client, start_caller, name, depth):
     caller = start_caller(depth)
+    since = time.time()
     os.kill(caller.pid, signal.SIGKILL)
     caller.wait(10)
-    assert left_after(client) == []
+    check_released(client, name, since)
     distributed.Event(f"{name}-go", client=client).set()
     check_usable(client)
     assert tasks_left(client) == []

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import gc
+import threading
+import time
+import weakref
 
 import pytest
 
@@ -11,10 +16,11 @@ np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import courier, sharing, spreading  # noqa: E402
+from joblib._dask.packing import Packed  # noqa: E402
 from joblib._dask.remote import Slot, fill  # noqa: E402
 from joblib._dask.sharing import Sharing  # noqa: E402
 
-from .dask_common import small_cluster, tasks_left, total  # noqa: E402
+from .dask_common import SECONDS, small_cluster, tasks_left, total  # noqa: E402
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -183,7 +189,7 @@ def leave_the_cluster_empty(request):
 
 
 def received(client):
-    """Return for each worker how many bytes it was sent: by peers, and in all data."""
+    """Return for each worker how many bytes its peers have sent it."""
 
     def count(dask_worker):
         peers = dask_worker.transfer_incoming_log
@@ -192,37 +198,77 @@ def received(client):
     return client.run(count)
 
 
+def watch_sockets(dask_worker):
+    """Count all bytes that reach a worker: with tasks, by scattering, from peers."""
+    from distributed.comm import tcp
+    from distributed.utils import nbytes
+
+    dask_worker.joblib_received = 0
+    read = tcp.from_frames
+
+    def counted(frames, **options):
+        dask_worker.joblib_received += sum(map(nbytes, frames))
+        return read(frames, **options)
+
+    def unwatch():
+        tcp.from_frames = read
+
+    tcp.from_frames = counted
+    dask_worker.joblib_unwatch = unwatch
+
+
+def watch_handlers(dask_worker):
+    """Count what a worker in this process is given, which crosses no socket."""
+    from dask.sizeof import sizeof
+
+    dask_worker.joblib_received = 0
+    update = dask_worker.handlers["update_data"]
+
+    def counted(data, **options):
+        dask_worker.joblib_received += sum(map(sizeof, data.values()))
+        return update(data=data, **options)
+
+    def unwatch():
+        dask_worker.handlers["update_data"] = update
+
+    dask_worker.handlers["update_data"] = counted
+    dask_worker.joblib_unwatch = unwatch
+
+
+def in_threads(client):
+    return client.scheduler.address.startswith("inproc://")
+
+
 @pytest.fixture
 def traffic(client):
-    """Count the bytes that reach workers: by scattering, from peers, with tasks."""
-
-    def watch(dask_worker):
-        dask_worker.joblib_received = 0
-        update = dask_worker.handlers["update_data"]
-
-        def counted(data, **options):
-            from dask.sizeof import sizeof
-
-            dask_worker.joblib_received += sum(map(sizeof, data.values()))
-            return update(data=data, **options)
-
-        dask_worker.handlers["update_data"] = counted
-        dask_worker.joblib_restore = update
-
-    def unwatch(dask_worker):
-        dask_worker.handlers["update_data"] = dask_worker.joblib_restore
-        return dask_worker.joblib_received
-
-    client.run(watch)
+    """Count the bytes that reach workers, whichever way they go."""
+    # It drops copies that no task waits for at that moment, and they are sent again.
+    client.amm.stop()
     before = received(client)
+    client.run(watch_handlers if in_threads(client) else watch_sockets)
 
     def bytes_by_worker():
-        scattered = client.run(lambda dask_worker: dask_worker.joblib_received)
+        given = client.run(lambda dask_worker: dask_worker.joblib_received)
+        if not in_threads(client):
+            return list(given.values())
         peers = received(client)
-        return [scattered[w] + peers[w] - before[w] for w in scattered]
+        return [given[w] + peers[w] - before[w] for w in given]
 
     yield bytes_by_worker
-    client.run(unwatch)
+    client.run(lambda dask_worker: dask_worker.joblib_unwatch())
+    client.amm.start()
+
+
+def assert_sent_once(client, value, arrived):
+    """Assert that a worker got no more of `value` than it takes to give it once."""
+    from dask.sizeof import sizeof
+
+    size = Packed.of(value).nbytes
+    if in_threads(client):  # given as it is, and counted as what dask takes it for
+        assert 0 < max(arrived) < 1.2 * max(size, sizeof(value))
+    else:
+        assert max(arrived) < 1.2 * size
+        assert sum(arrived) >= size
 
 
 def first(value, i):
@@ -233,47 +279,47 @@ def keep_both_busy(value, i):
     return sum(range(20_000)) and i
 
 
+def frame():
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(np.ones((50_000, 8)), columns=list("abcdefgh"))
+
+
+class Fitted:
+    """Holds arrays as a fitted estimator does: dask does not see that it is large."""
+
+    def __init__(self):
+        self.coef_ = np.ones((200, 1_000))
+        self.trees_ = [{"nodes": np.arange(20_000)} for _ in range(10)]
+
+
 LARGE = {
     "array": lambda: np.arange(400_000),
     "list": lambda: [list(range(1_000)) for _ in range(300)],
     "text": lambda: "x" * 3_000_000,
+    "frame": frame,
+    "estimator": Fitted,
 }
 
 
 @pytest.mark.allow_leaks("threads of the cluster's worker")
 @pytest.mark.parametrize("kind", LARGE)
 def test_a_large_argument_reaches_a_worker_once(client, traffic, kind):
-    from dask.sizeof import sizeof
-
     value = LARGE[kind]()
     with parallel_config("dask"):
         tasks = [delayed(keep_both_busy)(value, i) for i in range(40)]
         assert Parallel(batch_size=1)(tasks) == list(range(40))
-    size = max(sizeof(value), 1_000_000)
-    arrived = traffic()
-    assert max(arrived) < 1.2 * size
-    assert sum(arrived) > 500_000
+    assert_sent_once(client, value, traffic())
 
 
 @pytest.mark.allow_leaks("threads of the cluster's worker")
 @pytest.mark.parametrize("kind", LARGE)
 def test_what_a_context_scatters_reaches_a_worker_once(client, traffic, kind):
-    from dask.sizeof import sizeof
-
     value = LARGE[kind]()
-    # It drops copies that no task waits for, such as those between two calls.
-    client.amm.stop()
-    try:
-        with parallel_config("dask", scatter=[value]):
-            for _ in range(3):
-                tasks = [delayed(keep_both_busy)(value, i) for i in range(10)]
-                assert Parallel(batch_size=1)(tasks) == list(range(10))
-    finally:
-        client.amm.start()
-    size = max(sizeof(value), 1_000_000)
-    arrived = traffic()
-    assert max(arrived) < 1.2 * size
-    assert sum(arrived) > 500_000
+    with parallel_config("dask", scatter=[value]):
+        for _ in range(3):
+            tasks = [delayed(keep_both_busy)(value, i) for i in range(10)]
+            assert Parallel(batch_size=1)(tasks) == list(range(10))
+    assert_sent_once(client, value, traffic())
 
 
 @pytest.mark.allow_leaks("threads of the cluster's worker")
@@ -308,6 +354,88 @@ def test_batches_do_not_see_what_others_do_to_an_object(client):
         out = Parallel(batch_size=1)(delayed(change)(holder, i) for i in range(8))
     assert out == [2] * 8
     assert holder.data[0] == 1
+
+
+# -------------------------------------------------------------------- afterwards
+#: what tasks of this process were given
+GIVEN = []
+
+
+def note(value, i):
+    GIVEN.append(trace(value))
+    return i
+
+
+def trace(value):
+    """Return a weak reference that ends with `value`."""
+    return weakref.ref(value[0] if isinstance(value, list) else value)
+
+
+def traces_left():
+    gc.collect()
+    left = sum(given() is not None for given in GIVEN)
+    return len(GIVEN), left
+
+
+async def holdings(dask_worker):
+    """Return what a worker holds, once that is nothing or time is up."""
+    deadline = time.monotonic() + SECONDS
+    while dask_worker.data or dask_worker.state.tasks:
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.005)
+    return [*map(str, dask_worker.data), *map(str, dask_worker.state.tasks)]
+
+
+def join_couriers():
+    for thread in threading.enumerate():
+        if thread.name == "joblib-dask-courier":
+            thread.join(SECONDS)
+
+
+LEFT = {
+    "array": lambda: np.arange(400_000),
+    "list": lambda: [np.ones(1_000) for _ in range(300)],
+    "frame": frame,
+    "estimator": Fitted,
+    "medium": lambda: bytes_of(50_000),
+}
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+@pytest.mark.parametrize("kind", LEFT)
+def test_nothing_is_kept_after_the_call(client, kind):
+    """Neither where tasks have run nor here, though `Parallel` may be used again."""
+    value = LEFT[kind]()
+    here = trace(value)
+    with parallel_config("dask"), Parallel(batch_size=1) as parallel:
+        out = parallel(delayed(note)(value, i) for i in range(12))
+        join_couriers()
+        assert tasks_left(client) == []
+        assert [*client.run(holdings).values()] == [[], []]
+        del value
+        gc.collect()
+        assert here() is None
+        assert out == list(range(12))
+        counts = set(client.run(traces_left).values())
+    assert max(noted for noted, _ in counts) > 0
+    assert {left for _, left in counts} == {0}
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+def test_what_a_context_scatters_is_freed_with_it(client):
+    value = LEFT["array"]()
+    here = trace(value)
+    with parallel_config("dask", scatter=[value]):
+        assert Parallel()(delayed(first)(value, i) for i in range(4)) == [0, 1, 2, 3]
+        assert "ndarray" in str(client.who_has())
+    join_couriers()
+    gc.collect()
+    assert tasks_left(client) == []
+    assert [*client.run(holdings).values()] == [[], []]
+    del value
+    gc.collect()
+    assert here() is None
 
 
 # ------------------------------------------------------------------- ways to go

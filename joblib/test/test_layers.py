@@ -203,6 +203,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.clients",
         "_dask.shipment",
         "_dask.releasing",
+        "_dask.recalling",
         "_dask.collecting",
         "_dask.spreading",
         "_dask.sharing",

@@ -1,0 +1,334 @@
+"""Batches go to dask many at a time and so do results, past an event loop left free."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+pytest.importorskip("distributed")
+np = pytest.importorskip("numpy")
+
+from joblib import Parallel, delayed, parallel_config  # noqa: E402
+from joblib._dask import collecting, courier  # noqa: E402
+from joblib._dask.packing import OUT_OF_BAND  # noqa: E402
+
+from .dask_common import SECONDS, increment, small_cluster, tasks_left  # noqa: E402
+
+pytestmark = pytest.mark.timeout(60)
+
+#: seconds in which some hundreds of batches are done on the most crowded machine
+PATIENCE = 3 * SECONDS
+
+
+@pytest.fixture(scope="module")
+def client():
+    with small_cluster(n_workers=2) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def leave_the_cluster_empty(client):
+    yield
+    assert tasks_left(client) == []
+
+
+@pytest.fixture
+def sendings(client, monkeypatch):
+    """How many batches each message to the scheduler has."""
+    sizes, send = [], client.map
+
+    def count(function, *columns, **options):
+        sizes.append(len(columns[0]))
+        return send(function, *columns, **options)
+
+    monkeypatch.setattr(client, "map", count)
+    return sizes
+
+
+@pytest.fixture
+def gatherings(monkeypatch):
+    """How many results each gathering brings."""
+    sizes, ask_for = [], collecting.ask_for
+
+    def count(client, futures):
+        sizes.append(len(futures))
+        return ask_for(client, futures)
+
+    monkeypatch.setattr(collecting, "ask_for", count)
+    return sizes
+
+
+def call_for_many(batches):
+    with parallel_config("dask"):
+        parallel = Parallel(batch_size=1, pre_dispatch="all")
+        return parallel(delayed(increment)(i) for i in range(batches))
+
+
+# ------------------------------------------------------------------ many at a time
+def test_far_fewer_messages_than_batches(sendings):
+    assert call_for_many(1_000) == list(range(1, 1_001))
+    assert sum(sendings) == 1_000
+    assert len(sendings) < 250
+
+
+def test_what_is_ready_goes_out_in_one_message(sendings, monkeypatch):
+    # until the caller has given all of them, however slow this machine is
+    monkeypatch.setattr(courier, "FILLING", SECONDS)
+    assert call_for_many(1_000) == list(range(1, 1_001))
+    assert sendings == [1_000]
+
+
+def test_what_is_done_meanwhile_comes_back_in_one_gathering(
+    client, gatherings, monkeypatch
+):
+    """The first gathering is held up until all batches are done."""
+    ask_for = collecting.ask_for
+
+    async def hold_up(client, futures):
+        if not gatherings:
+            await asyncio.wait_for(all_done(client, 300), PATIENCE)
+        return await ask_for(client, futures)
+
+    monkeypatch.setattr(collecting, "ask_for", hold_up)
+    # nobody fetches or asks anew meanwhile, and all batches go out together
+    monkeypatch.setattr(collecting, "OVERLAP", PATIENCE)
+    monkeypatch.setattr(collecting, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(courier, "FILLING", SECONDS)
+    assert call_for_many(300) == list(range(1, 301))
+    assert len(gatherings) <= 2
+    assert sum(gatherings) == 300
+
+
+async def all_done(client, number):
+    """Wait until the client has heard of the end of each of its tasks."""
+    states = [*client.futures.values()]
+    assert len(states) == number
+    for state in states:
+        await state.wait()
+
+
+# ------------------------------------------------------------------ the event loop
+#: the threads that pickled and unpickled objects in this process: idents, by what
+NOTED = []
+
+
+class Noting:
+    """Notes the threads in which it is pickled and unpickled."""
+
+    def __init__(self, size=0):
+        self.data = bytes(size)
+
+    def __sizeof__(self):
+        return len(self.data)
+
+    def __getstate__(self):
+        NOTED.append(("pickled", threading.get_ident()))
+        return {"data": self.data}
+
+    def __setstate__(self, state):
+        NOTED.append(("unpickled", threading.get_ident()))
+        self.data = state["data"]
+
+
+class Hidden(Noting):
+    """Is large, and dask does not see it."""
+
+    __sizeof__ = object.__sizeof__
+
+
+def take(value, i):
+    return len(value.data)
+
+
+def give(kind, i):
+    return kind(300_000 if i % 2 else 10)
+
+
+def note_anew():
+    NOTED.clear()
+
+
+def noted():
+    """Return what was done to objects: on the event loop, and in other threads."""
+    # as `Client.run` has a worker do this on its loop
+    here = threading.get_ident()
+    on_loop = {what for what, thread in NOTED if thread == here}
+    return on_loop, {what for what, _ in NOTED} - on_loop
+
+
+async def noted_here():
+    return noted()
+
+
+@pytest.fixture
+def noting(client):
+    client.run(note_anew)
+    note_anew()
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [(Noting, 10), (Noting, 50_000), (Noting, 500_000), (Hidden, 500_000)],
+)
+def test_no_event_loop_pickles_arguments(client, noting, kind, size):
+    value = kind(size)
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(take)(value, i) for i in range(20))
+    assert out == [size] * 20
+    assert client.sync(noted_here) == (set(), {"pickled"})
+    there = client.run(noted).values()
+    assert set.union(*(on_loop for on_loop, _ in there)) == set()
+    assert set.union(*(elsewhere for _, elsewhere in there)) == {"unpickled"}
+
+
+@pytest.mark.parametrize("kind", [Noting, Hidden])
+def test_no_event_loop_pickles_results(client, noting, kind):
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(give)(kind, i) for i in range(20))
+    assert [len(one.data) for one in out] == [10, 300_000] * 10
+    assert client.sync(noted_here) == (set(), {"unpickled"})
+    there = client.run(noted).values()
+    assert set.union(*(on_loop for on_loop, _ in there)) == set()
+    assert set.union(*(elsewhere for _, elsewhere in there)) == {"pickled"}
+
+
+class Turns:
+    """Tells whether a client's event loop goes on turning."""
+
+    def __init__(self, client):
+        self.loop = client.loop
+
+    def wait_for(self, number):
+        """Wait for as many turns of the loop; raise TimeoutError if it is blocked."""
+        left, enough = number, threading.Event()
+
+        def turn():
+            nonlocal left
+            left -= 1
+            if left:
+                self.loop.add_callback(turn)
+            else:
+                enough.set()
+
+        self.loop.add_callback(turn)
+        if not enough.wait(SECONDS):
+            raise TimeoutError(f"{left} turns of the event loop were waited for")
+
+
+def nothing():
+    """Is called with nothing to wait for, as on a worker."""
+
+
+class Lengthy:
+    """Takes as long to pickle, and to unpickle, as it takes `wait` to return."""
+
+    wait = staticmethod(nothing)
+
+    def __init__(self, size=0):
+        self.data = bytes(size)
+
+    def __sizeof__(self):
+        return len(self.data)
+
+    def __getstate__(self):
+        self.wait()
+        return {"data": self.data}
+
+    def __setstate__(self, state):
+        self.wait()
+        self.data = state["data"]
+
+
+@pytest.mark.parametrize("size", [10, 500_000])
+def test_the_event_loop_turns_while_an_argument_is_pickled(client, monkeypatch, size):
+    """It does so even with a result that comes in meanwhile."""
+    sent, gathered, waited = threading.Event(), threading.Event(), []
+    send, ask_for = client.map, collecting.ask_for
+
+    def note_sending(*args, **options):
+        futures = send(*args, **options)
+        sent.set()
+        return futures
+
+    async def note_gathering(client, futures):
+        values = await ask_for(client, futures)
+        gathered.set()
+        return values
+
+    def wait():
+        assert gathered.wait(SECONDS)
+        Turns(client).wait_for(50)
+        waited.append(threading.current_thread())
+
+    def tasks():
+        yield delayed(increment)(1)
+        assert sent.wait(SECONDS)
+        yield delayed(take)(Lengthy(size), 1)
+
+    monkeypatch.setattr(client, "map", note_sending)
+    monkeypatch.setattr(collecting, "ask_for", note_gathering)
+    monkeypatch.setattr(Lengthy, "wait", staticmethod(wait))
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1, pre_dispatch="all")(tasks())
+    assert out == [2, size]
+    assert waited
+
+
+def test_the_event_loop_turns_while_a_result_is_unpickled(client, monkeypatch):
+    waited = []
+
+    def wait():
+        Turns(client).wait_for(50)
+        waited.append(threading.current_thread())
+
+    monkeypatch.setattr(Lengthy, "wait", staticmethod(wait))
+    with parallel_config("dask"):
+        [out] = Parallel()([delayed(Lengthy)(500_000)])
+    assert len(out.data) == 500_000
+    assert waited
+
+
+# --------------------------------------------------------------- beside the pickle
+@pytest.fixture
+def arrived(monkeypatch):
+    """What the results that arrive consist of."""
+    packed, ask_for = [], collecting.ask_for
+
+    async def note(client, futures):
+        outcomes = await ask_for(client, futures)
+        packed.extend(results for _, results in outcomes)
+        return outcomes
+
+    monkeypatch.setattr(collecting, "ask_for", note)
+    yield packed
+    packed.clear()
+
+
+def count_up(n):
+    return np.arange(n)
+
+
+def test_a_large_result_travels_beside_its_pickle(client, arrived):
+    n = 50_000_000 // 8
+    with parallel_config("dask"):
+        [out] = Parallel()([delayed(count_up)(n)])
+    assert np.array_equal(out, np.arange(n))
+    [packed] = arrived
+    assert [memoryview(part).nbytes for part in packed._buffers] == [out.nbytes]
+    assert len(packed._head) < 10_000
+    assert out.flags.writeable
+
+
+def test_each_large_part_of_a_result_is_a_buffer_of_its_own(client, arrived):
+    def several():
+        return {"large": np.ones(100_000), "small": np.ones(10), "text": "x"}
+
+    with parallel_config("dask"):
+        [out] = Parallel()([delayed(several)()])
+    assert (out["large"].sum(), out["small"].sum(), out["text"]) == (100_000, 10, "x")
+    assert out["large"].flags.writeable and out["small"].flags.writeable
+    [packed] = arrived
+    assert [memoryview(part).nbytes for part in packed._buffers] == [800_000]
+    assert len(packed._head) < OUT_OF_BAND
