@@ -31,7 +31,7 @@ from .counting import jobs_on
 from .courier import Courier
 from .losses import is_killed
 from .own_work import OwnWork, is_callers, may_work
-from .packing import Packed, load_results
+from .packing import Results, load_results, teach_dask
 from .sharing import Sharing, check_scatter, scatter_all
 from .sizing import WorkerTimedBatches
 from .slots import SlotReleased
@@ -277,6 +277,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
 
     def _hire(self, call: Any, parallel: Any) -> Courier:
         client = self.client
+        teach_dask()
         if self._given is None:
             self._given = scatter_all(client, self._scatter) if self._scatter else {}
         options = dict(self.submit_kwargs)
@@ -328,8 +329,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
                 raise out.error
             finally:
                 out = None  # the error refers to this frame: no cycle through it
-        seconds, results = out
-        if isinstance(results, Packed):
+        results, seconds = out
+        if isinstance(results, Results):
             results = load_results(results)
         results = unwrap(results)
         self.batch_worked(len(results), seconds)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .clients import known_workers, on_worker, shares_process
-from .packing import Packed
+from .packing import Results
 from .releasing import Releases
 from .shipment import Shipment
 
@@ -217,7 +217,7 @@ class Collector:
 
 def _size_of(value: Any) -> int:
     """Return the bytes of a batch's outcome; 0 if it shares our memory."""
-    return value[1].nbytes if isinstance(value[1], Packed) else 0
+    return value[0].nbytes if isinstance(value[0], Results) else 0
 
 
 def _held_here(client: Any, keys: list[Any]) -> list[Any] | None:

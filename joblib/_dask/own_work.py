@@ -107,15 +107,15 @@ class OwnWork:
         try:
             with _as_on_a_worker():
                 context = self._context.copy()
-                seconds, results = context.run(run_batch, packed, here.values)
+                results, seconds = context.run(run_batch, packed, here.values)
         except TaskFailure as failure:
             return Lost(failure)
-        return seconds, results.apart() if isinstance(results, Packed) else results
+        return results.apart() if isinstance(results, Packed) else results, seconds
 
 
 def has_failed(out: Any) -> bool:
     """Tell whether this came of a batch that ends its call."""
-    return type(out) is Lost or isinstance(out[1], CapturedError)
+    return type(out) is Lost or isinstance(out[0], CapturedError)
 
 
 def is_callers(call: Any) -> bool:

@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from .._engine.batch import name_of
@@ -88,7 +89,7 @@ class Packed:
 
     def apart(self) -> Packed:
         """Return the same with buffers of its own: what was pickled may change."""
-        return Packed(self._head, [bytearray(part) for part in self._buffers])
+        return type(self)(self._head, [bytearray(part) for part in self._buffers])
 
     def __sizeof__(self) -> int:
         # what dask.sizeof goes by when a worker decides what to spill
@@ -96,6 +97,32 @@ class Packed:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return type(self), _portable(self._head, self._buffers, protocol)
+
+
+class Results(Packed):
+    """The results of a batch, whose buffers dask sends as they are.
+
+    They come by the scheduler, on whose connections pickle has no buffers beside it.
+    """
+
+    __slots__ = ()
+
+    def frames(self) -> tuple[dict[str, Any], list[Any]]:
+        """Return what dask sends: a header, and parts that it does not copy."""
+        return {}, [self._head, *self._buffers]
+
+    @classmethod
+    def of_frames(cls, header: dict[str, Any], frames: list[Any]) -> Results:
+        """Return what was sent so."""
+        return cls(frames[0], frames[1:])
+
+
+@cache
+def teach_dask() -> None:
+    """Have dask send `Results` so. Both ends have to be told."""
+    from distributed.protocol.serialize import register_serialization
+
+    register_serialization(Results, Results.frames, Results.of_frames)
 
 
 class Parcel(Packed):

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from .._captured import CapturedError, capture_call
-from .packing import CannotPickle, Packed, explain_result
+from .packing import CannotPickle, Packed, Results, explain_result, teach_dask
 from .timing import run_timed
 
 
@@ -75,7 +75,7 @@ def in_same_process() -> bool:
 
 def run_batch(
     packed: Packed, values: Sequence[Any] = (), time_limit: float | None = None
-) -> tuple[float, Any]:
+) -> tuple[Any, float]:
     """Run a batch on this worker.
 
     Parameters
@@ -89,10 +89,11 @@ def run_batch(
 
     Returns
     -------
+    results : Results or list
+        The results; as they are when client and worker share a process. They stand
+        first: of what is in a tuple, dask looks at that for how to send it.
     seconds : float
         How long it took this worker.
-    results : Packed or list
-        The results; as they are when client and worker share a process.
     """
     begin = perf_counter()
 
@@ -104,14 +105,15 @@ def run_batch(
     if isinstance(batch, CapturedError):
         if isinstance(batch.error, Exception):
             raise LoadingFailure(batch)
-        return perf_counter() - begin, batch
+        return batch, perf_counter() - begin
 
     def work() -> Any:
         results = batch() if time_limit is None else run_timed(batch, time_limit)
         if in_same_process():
             return results
         try:
-            return Packed.of(results)
+            teach_dask()
+            return Results.of(results)
         except CannotPickle as failed:
             error = explain_result(batch.name(), results, failed)
             raise error from failed.__cause__
@@ -120,4 +122,4 @@ def run_batch(
     if isinstance(outcome, CapturedError) and isinstance(outcome.error, Exception):
         raise TaskFailure(outcome)
     # What is no Exception goes home as a value: dask would try the task again.
-    return perf_counter() - begin, outcome
+    return outcome, perf_counter() - begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .packing import Packed
+from .packing import Results
 
 
 class Shipment:
@@ -23,6 +23,6 @@ class Shipment:
 
     def call_back(self, out: Any) -> None:
         """Tell the call what came of the batch."""
-        if isinstance(out, tuple) and isinstance(out[1], Packed):
-            out[1].origin = self.batch
+        if isinstance(out, tuple) and isinstance(out[0], Results):
+            out[0].origin = self.batch
         self.callback(out)
