@@ -15,8 +15,7 @@ distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import own_work, scouting  # noqa: E402
-from joblib._dask.recalling import Recalls  # noqa: E402
+from joblib._dask import own_work, recalling, scouting  # noqa: E402
 from joblib._dask.scouting import Scouts  # noqa: E402
 
 from .dask_common import (  # noqa: E402
@@ -528,8 +527,8 @@ class FakeClient:
         self.sent = []
 
     def add_callback(self, func, *args):
-        if getattr(func, "__func__", None) is Recalls.add:
-            [futures] = args
+        if func is recalling._begin:
+            _, futures = args
             del self.sent[: len(futures)]
 
     def submit(self, func, *, key, **options):

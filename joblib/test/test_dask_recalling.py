@@ -10,7 +10,7 @@ import pytest
 distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import recalling, scouting  # noqa: E402
+from joblib._dask import scouting  # noqa: E402
 from joblib._dask.recalling import cancel  # noqa: E402
 
 from .dask_common import hold, increment, small_cluster, tasks_left  # noqa: E402
@@ -66,21 +66,6 @@ class Gate:
 
 
 @pytest.fixture
-def tried(monkeypatch):
-    """Set once it has been tried to call something off."""
-    tried = threading.Event()
-    call_off = recalling.Recalls._call_off
-
-    async def called_off(recalls, client):
-        out = await call_off(recalls, client)
-        tried.set()
-        return out
-
-    monkeypatch.setattr(recalling.Recalls, "_call_off", called_off)
-    return tried
-
-
-@pytest.fixture
 def gate(client):
     gate = Gate(client.cluster.scheduler)
     gate.handlers["update-graph"] = gate.take
@@ -100,7 +85,7 @@ def open_gate(client, gate):
     assert gate.passed.wait(10)
 
 
-def test_a_call_that_is_given_up_at_once(client, gate, tried):
+def test_a_call_that_is_given_up_at_once(client, gate):
     with parallel_config("dask", client=client):
         outputs = Parallel(return_as="generator", batch_size=1)(
             delayed(hold)("at-once", i) for i in range(9)
@@ -108,44 +93,26 @@ def test_a_call_that_is_given_up_at_once(client, gate, tried):
         assert gate.came.wait(10)
         with pytest.warns(UserWarning, match="cancelled"):
             outputs.close()
-    assert tried.wait(10)
     open_gate(client, gate)
     assert gate.let_in
     assert tasks_left(client) == []
     distributed.Event("at-once-go", client=client).set()
 
 
-def test_scouts_that_are_recalled_at_once(client, gate, tried):
+def test_scouts_that_are_recalled_at_once(client, gate):
     scouts = scouting.Scouts(client, 0, 2, lambda: None)
     scouts.keep(2)
     assert gate.came.wait(10)
     scouts.recall()
-    assert tried.wait(10)
     open_gate(client, gate)
     assert [key.split("-")[1] for key in gate.let_in] == ["scout"]
     assert tasks_left(client) == []
 
 
-def test_what_is_released_meanwhile_is_not_waited_for(client):
+def test_what_was_let_go_of_before(client):
     future = client.submit(increment, 1)
     assert future.result() == 2
-    recalls = recalling.Recalls.of(client)
     future.release()
     cancel(client, [future])
     assert tasks_left(client) == []
-    assert client.sync(_rest, recalls) == []
-
-
-async def _rest(recalls):
-    while recalls._at_work is not None:
-        await asyncio.sleep(0.001)
-    return recalls._waiting
-
-
-def test_what_never_comes_is_given_up(client, gate, monkeypatch):
-    monkeypatch.setattr(recalling, "PATIENCE", 0.05)
-    future = client.submit(increment, 1)
-    assert gate.came.wait(10)
-    cancel(client, [future])
-    with pytest.raises(Exception, match="cancelled"):
-        future.result(timeout=10)
+    assert client.submit(increment, 2).result() == 3
