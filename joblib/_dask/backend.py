@@ -278,15 +278,16 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
     def _hire(self, call: Any, parallel: Any) -> Courier:
         client = self.client
         teach_dask()
+        in_process = shares_process(client)
         if self._given is None:
-            self._given = scatter_all(client, self._scatter) if self._scatter else {}
+            given = self._scatter
+            self._given = scatter_all(client, given, in_process) if given else {}
         options = dict(self.submit_kwargs)
         workers = options.get("workers")
         if workers is not None:
             workers = [workers] if isinstance(workers, str) else list(workers)
             options["workers"] = workers
         options.update(options_for(getattr(parallel, "_controls", None)))
-        in_process = shares_process(client)
         n_jobs = None if parallel is None else self._asked.get(parallel)
         works = may_work(call, parallel, client, self.submit_kwargs)
         courier = Courier(

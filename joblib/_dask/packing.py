@@ -207,6 +207,15 @@ def load_results(packed: Packed) -> Any:
         raise
 
 
+def explain_scatter(index: int, obj: Any, failed: CannotPickle) -> pickle.PicklingError:
+    """Return the error for what a context is to scatter, and can't be pickled."""
+    return pickle.PicklingError(
+        f"Object {index} of scatter=, of type {type(obj).__qualname__!r}, can't be "
+        "pickled, which is needed to send it to the workers of the cluster: "
+        f"{_reason(failed)}"
+    )
+
+
 def explain_result(
     name: str, results: list[Any], failed: CannotPickle
 ) -> pickle.PicklingError:

@@ -9,7 +9,7 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from .packing import CannotPickle, Packed, Parcel
+from .packing import CannotPickle, Packed, Parcel, explain_scatter
 from .pulse import answer_of
 from .remote import Slot
 from .spreading import spread
@@ -51,10 +51,23 @@ def check_scatter(scatter: Any) -> None:
         raise TypeError(f"scatter must be a list/tuple, got `{type(scatter).__name__}`")
 
 
-def scatter_all(client: Any, objects: list[Any]) -> dict[int, Any]:
-    """Send `objects` to all workers; return their futures by ``id``."""
+def scatter_all(
+    client: Any, objects: list[Any], in_process: bool = False
+) -> dict[int, Any]:
+    """Send `objects` to all workers; return their futures by ``id``.
+
+    Raises
+    ------
+    pickle.PicklingError
+        If one of them can't be pickled; it says which.
+    """
     keys = [_key_for(obj) for obj in objects]
-    data = dict(zip(keys, objects, strict=True))
+    data = {}
+    for i, (key, obj) in enumerate(zip(keys, objects, strict=True)):
+        try:
+            data[key] = obj if in_process else Parcel.of(obj)
+        except CannotPickle as failed:
+            raise explain_scatter(i, obj, failed) from failed.__cause__
     found = answer_of(client, spread(client, data, None, sys.maxsize, sys.maxsize))
     return {id(obj): found[key] for key, obj in zip(keys, objects, strict=True)}
 

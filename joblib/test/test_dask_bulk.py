@@ -16,7 +16,7 @@ from joblib._dask.packing import OUT_OF_BAND, Results, teach_dask  # noqa: E402
 
 from .dask_common import SECONDS, increment, small_cluster, tasks_left  # noqa: E402
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 #: seconds in which some hundreds of batches are done on the most crowded machine
 PATIENCE = 2 * SECONDS

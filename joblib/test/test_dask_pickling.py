@@ -78,6 +78,12 @@ def test_a_large_argument_that_cannot_be_pickled(client):
             Parallel()(delayed(increment)(value) for _ in range(3))
 
 
+def test_what_a_context_scatters_and_cannot_be_pickled(client):
+    with parallel_config("dask", scatter=[[1], [threading.Lock()]]):
+        with pytest.raises(pickle.PicklingError, match="Object 1 of scatter=.*'list'"):
+            Parallel()(delayed(increment)(i) for i in range(3))
+
+
 def refuse_to_load(where):
     raise RuntimeError(f"not in the {where}")
 
