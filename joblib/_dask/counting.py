@@ -13,8 +13,8 @@ from .restrictions import Restrictions
 
 #: seconds between two counts
 INTERVAL = 0.5
-#: the same where tasks may not run on any worker, and of each it is asked what it has
-RESTRICTED_INTERVAL = 2.0
+#: where tasks may not run on any worker, it is asked what each has at every so manieth
+LOOK_CLOSER = 4
 #: the same for the calls of tasks, of which there may be a thousand
 CHILD_INTERVAL = 2.0
 #: seconds for which a call goes on, at least, on a cluster that has lost all workers
@@ -87,8 +87,9 @@ class CoreCount:
         self._options = options
         self._changed = changed
         self._restrictions = Restrictions(options)
-        if self._restrictions:
-            interval = max(interval, RESTRICTED_INTERVAL)
+        self._turn = 0
+        self._empty = False  # there is no worker at all
+        self._unfit = False  # there are some, but none for the tasks
         self._interval = interval
         self._patience = max(patience, DESERTED)
         # Counts in a row that found nobody. Not seconds: a process that was stopped
@@ -122,12 +123,13 @@ class CoreCount:
 
     def suspect(self) -> None:
         """Take it that there is no worker, until the next count."""
+        self._empty = True
         self._deserted = max(self._deserted, 1)
 
     @property
     def nobody(self) -> bool:
-        """Whether there is no worker for the tasks, as far as is known."""
-        return self._deserted > 0
+        """Whether there is no worker at all, as far as is known."""
+        return self._empty
 
     def check(self) -> None:
         """See whether there is anybody left who could do the work.
@@ -162,24 +164,35 @@ class CoreCount:
     async def _count(self) -> None:
         try:
             threads = dict(await self._client.scheduler.ncores(workers=None))
-            nobody = not threads or not await self._is_there_one()
+            note_workers(self._client, threads)
+            await self._look_closer(threads)
         except Exception:  # whoever waits for results hears of it
             return
         finally:
             self._counting = False
-        note_workers(self._client, threads)
-        self._note_desertion(nobody)
+        self._empty = not threads
+        self._note_desertion(self._empty or self._unfit)
         cores = cores_of(threads, self._options.get("workers"))
         if cores and cores != self.cores:
             self.cores = cores
             self._changed()
 
-    async def _is_there_one(self) -> bool:
-        """Tell whether there is a worker that may run the tasks."""
-        if not self._restrictions:
-            return True
-        about = await self._client.scheduler.identity()
-        return self._restrictions.admit(about["workers"])
+    async def _look_closer(self, threads: dict[str, int]) -> None:
+        """See now and then whether one of the workers may run the tasks."""
+        if not self._restrictions or not threads:
+            return
+        if self._restrictions.names_one_of(threads):
+            self._unfit = False
+            return
+        if self._probe is not None and self._probe.status == "finished":
+            # There is one, whatever it looks like to us.
+            self._restrictions = Restrictions({})
+            self._unfit = False
+            return
+        self._turn += 1
+        if self._turn % LOOK_CLOSER == 1 or LOOK_CLOSER == 1:
+            about = await self._client.scheduler.identity()
+            self._unfit = not self._restrictions.admit(about["workers"])
 
     def _note_desertion(self, nobody: bool) -> None:
         self._deserted = self._deserted + 1 if nobody else 0

@@ -31,7 +31,7 @@ from .counting import (
 )
 from .losses import NO_WORKER, explained, lost_values, lost_with_worker
 from .own_share import OwnShare
-from .own_work import OwnWork, has_failed
+from .own_work import OwnWork, await_end, has_failed
 from .parents import current_task
 from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
 from .recalling import cancel
@@ -185,7 +185,8 @@ class Courier(threading.Thread):
                 share.brought += 1
                 self._deliver([(shipment, None, out)])
             if has_failed(out):
-                break  # and so has the call, as soon as it hears of it
+                await_end(call)
+                break
 
     # -------------------------------------------------------- the event loop
     def _note_idle(self) -> None:

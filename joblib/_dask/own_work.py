@@ -29,6 +29,8 @@ from .sharing import Sharing
 from .shipment import Shipment
 from .slots import has_slot
 
+#: seconds for which the end of a call is waited for in a worker's slot
+MOMENT = 0.1
 #: levels of calls on one thread: the stack of the next one begins on another
 DEEPEST = 4
 
@@ -116,6 +118,12 @@ class OwnWork:
 def has_failed(out: Any) -> bool:
     """Tell whether this came of a batch that ends its call."""
     return type(out) is Lost or isinstance(out[0], CapturedError)
+
+
+def await_end(call: Any) -> None:
+    """Wait a moment for a call to hear that one of its batches has failed."""
+    with call.condition:
+        call.condition.wait_for(lambda: not call.active, MOMENT)
 
 
 def is_callers(call: Any) -> bool:

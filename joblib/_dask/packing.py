@@ -153,8 +153,7 @@ def _writeable(part: Any) -> Any:
 def _portable(head: Any, buffers: list[Any], protocol: int) -> tuple[Any, list[Any]]:
     if protocol < 5:
         return bytes(head), [bytes(part) for part in buffers]
-    if len(head) >= OUT_OF_BAND:
-        head = pickle.PickleBuffer(head)
+    head = pickle.PickleBuffer(head) if len(head) >= OUT_OF_BAND else bytes(head)
     return head, [pickle.PickleBuffer(part) for part in buffers]
 
 
@@ -230,3 +229,8 @@ def explain_result(
 
 def _reason(failed: CannotPickle) -> str:
     return f"{type(failed.__cause__).__name__}: {failed.__cause__}"
+
+
+if "distributed" in sys.modules:
+    # A worker may be sent results before it has run anything of ours, by one that retires.
+    teach_dask()

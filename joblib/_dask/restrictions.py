@@ -7,6 +7,7 @@ another address than the one it replaces, and a resource may have been mistyped.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -27,6 +28,18 @@ def _is_exact(name: str) -> bool:
     except ValueError:
         return False
     return port.isdigit()
+
+
+def _normal(name: Any) -> Any:
+    """Return an address as dask writes it; what is none as it is."""
+    if not (isinstance(name, str) and _is_exact(name)):
+        return name
+    from distributed.comm.addressing import resolve_address
+
+    try:
+        return resolve_address(name)
+    except Exception:  # it is for dask to say what is wrong with it
+        return name
 
 
 class Restrictions:
@@ -54,7 +67,7 @@ class Restrictions:
             workers = []
         elif isinstance(workers, str):
             workers = [workers]
-        self._workers = list(workers)
+        self._workers = [_normal(name) for name in workers]
         self._resources = dict(options.get("resources") or {})
         #: names of workers that there have been
         self._met: set[Any] = set()
@@ -69,6 +82,10 @@ class Restrictions:
         if self._resources:
             told.append(f"resources={self._resources!r}")
         return " with " + " and ".join(told) if told else ""
+
+    def names_one_of(self, addresses: Iterable[str]) -> bool:
+        """Tell whether the address of one of these workers is enough to run the tasks."""
+        return not self._resources and not {*addresses}.isdisjoint(self._workers)
 
     def admit(self, workers: dict[str, dict[str, Any]]) -> bool:
         """Tell whether one of these may run the tasks, as far as can be told.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .clients import do_nothing
-from .recalling import cancel
+from .recalling import release
 
 #: scouts that are out before one has come back
 FIRST = 1
@@ -89,7 +89,7 @@ class Scouts:
         """Look no further; nothing of it stays on the cluster."""
         out = list(self._out)  # the event loop discards from it meanwhile
         self._out = set()
-        cancel(self._client, out)
+        release(self._client, out)
 
     # -------------------------------------------------------- the event loop
     def _follow(self, future: Any) -> None:

@@ -67,9 +67,22 @@ def scatter_all(
         try:
             data[key] = obj if in_process else Parcel.of(obj)
         except CannotPickle as failed:
-            raise explain_scatter(i, obj, failed) from failed.__cause__
+            if not _is_sent_by_dask(obj):
+                raise explain_scatter(i, obj, failed) from failed.__cause__
+            data[key] = obj
     found = answer_of(client, spread(client, data, None, sys.maxsize, sys.maxsize))
     return {id(obj): found[key] for key, obj in zip(keys, objects, strict=True)}
+
+
+def _is_sent_by_dask(obj: Any) -> bool:
+    """Tell whether dask has been taught how to send such an object."""
+    from distributed.protocol.serialize import dask_serialize
+
+    try:
+        dask_serialize.dispatch(type(obj))
+    except TypeError:
+        return False
+    return True
 
 
 def _key_for(obj: Any) -> str:
@@ -161,7 +174,7 @@ class Sharing:
                 for value in (func, *args, *kwargs.values()):
                     if self._find(value) is not None:
                         found[id(value)] = value
-        for key in self._given:
+        for key in list(self._given):
             found.pop(key, None)
         return found
 
@@ -240,7 +253,7 @@ class Sharing:
                     table.pop(key, None)
         for key, given in list(self._given.items()):
             if any(given is future for future in lost):
-                del self._given[key]
+                self._given.pop(key, None)  # another call may have been here
 
     def clear(self) -> None:
         """Let go of all futures, and the cluster of their data."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
 
 pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
+
+from distributed.protocol import deserialize, serialize  # noqa: E402
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import collecting, courier  # noqa: E402
@@ -334,11 +339,26 @@ def test_each_large_part_of_a_result_is_a_buffer_of_its_own(client, arrived):
     assert len(packed._head) < OUT_OF_BAND
 
 
+def test_results_are_read_by_who_has_run_nothing():
+    """Such as a worker to which one that retires has sent them."""
+    teach_dask()
+    header, frames = serialize((Results.of([1, 2]), 0.5))
+    sent = pickle.dumps((header, [bytes(frame) for frame in frames]))
+    code = (
+        "import pickle, sys\n"
+        "from distributed.protocol import deserialize\n"
+        "results, seconds = deserialize(*pickle.loads(sys.stdin.buffer.read()))\n"
+        "print(results.load(), seconds, pickle.loads(pickle.dumps(results)).load())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=sent, capture_output=True, timeout=25
+    )
+    assert done.stdout.decode().strip() == "[1, 2] 0.5 [1, 2]", done.stderr
+
+
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_buffers_of_results_are_not_copied_for_the_wire(protocol):
     """Whatever a connection knows: the scheduler's go by pickle's protocol 4."""
-    from distributed.protocol import deserialize, serialize
-
     array = np.arange(100_000)
     teach_dask()
     outcome = Results.of([array, "x"]), 0.5

@@ -194,7 +194,7 @@ def two_workers():
 def soon(monkeypatch):
     """The time is short for which workers are waited for."""
     monkeypatch.setattr(counting, "DESERTED", 0.1)
-    monkeypatch.setattr(counting, "RESTRICTED_INTERVAL", 0.05)
+    monkeypatch.setattr(counting, "LOOK_CLOSER", 1)
     monkeypatch.setattr(courier, "INTERVAL", 0.05)
 
 
@@ -226,7 +226,7 @@ def test_resources_that_nobody_has(two_workers, soon):
 
 
 def test_a_worker_with_the_resources_joins_in_time(two_workers, monkeypatch):
-    monkeypatch.setattr(counting, "RESTRICTED_INTERVAL", 0.05)
+    monkeypatch.setattr(counting, "LOOK_CLOSER", 1)
     with parallel_config("dask", client=two_workers, resources={"BIG": 1}):
         parallel = Parallel(batch_size=1, return_as="generator")
         results = parallel(delayed(process_id)(i) for i in range(3))
@@ -256,6 +256,7 @@ BOB = {"tls://10.0.0.2:81": {"name": 7, "host": "10.0.0.2", "resources": {"GPU":
         ({"workers": "tcp://10.0.0.1:80"}, [True, False, True]),
         ({"workers": ["10.0.0.1:80"]}, [True, False, True]),
         ({"workers": ["10.0.0.1"]}, [True, False, True]),
+        ({"workers": ["tcp://10.0.0.1:080"]}, [True, False, True]),
         ({"workers": [7]}, [True, True, True]),  # 7 may still join
         ({"workers": ["a-host"]}, [True, True, True]),
         ({"workers": ["tcp://a-host:80"]}, [True, True, True]),
@@ -295,6 +296,37 @@ class Nobody:
 
     def add_callback(self, callback):
         self.queued.append(callback)
+
+
+class Misjudged(Nobody):
+    """The same of one with a worker of which it says nothing that would do."""
+
+    status = "pending"
+
+    def __init__(self):
+        super().__init__()
+        self.threads = {"tcp://here:2": 1}
+
+    async def identity(self):
+        return {"workers": {"tcp://here:2": {"resources": {}}}}
+
+    def submit(self, func, **options):
+        return self
+
+
+def test_a_worker_counts_if_it_runs_a_task_as_those_of_the_call():
+    client = Misjudged()
+    count = CoreCount(client, {"resources": {"GPU": 1}}, 1, lambda: None)
+    for _ in range(5):
+        asyncio.run(count._count())
+    assert (count._deserted, count.nobody) == (5, False)
+    client.status = "finished"
+    asyncio.run(count._count())
+    assert count._deserted == 0
+    client.status = "pending"
+    for _ in range(5):
+        asyncio.run(count._count())
+    assert count._deserted == 0
 
 
 def test_a_late_answer_counts_once(monkeypatch):
