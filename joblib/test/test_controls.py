@@ -235,7 +235,7 @@ def test_nothing_stays_when_the_caller_is_ended(processes, signum, tmp_path):
         "from joblib.test.control_tasks import note, stay_for\n"
         "def work(i):\n"
         "    with open(sys.argv[1] + str(os.getpid()), 'w'): pass\n"
-        "    print('ready', flush=True)\n"
+        "    os.write(1, b'ready\\n')\n"  # in one piece, whoever else writes
         "    return stay_for([i], i)\n"
         "if __name__ == '__main__':\n"
         f"    Parallel(2, backend={processes!r}, on_error='return')(\n"
