@@ -231,6 +231,6 @@ def _reason(failed: CannotPickle) -> str:
     return f"{type(failed.__cause__).__name__}: {failed.__cause__}"
 
 
-if "distributed" in sys.modules:
+if sys.modules.get("distributed") is not None:
     # A worker may be sent results before it has run anything of ours, by one that retires.
     teach_dask()
