@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 import distributed
 import pytest
 
+from joblib import Parallel, delayed, parallel_config
+
 #: with a key of the user's, a task runs nothing of its calls itself
 EITHER_WAY = pytest.mark.parametrize("options", [{}, {"key": "seen"}], ids=str)
 
@@ -108,3 +110,10 @@ def pool_sizes(client):
         ), dask_worker.state.nthreads
 
     return list(client.run(sizes).values())
+
+
+def check_as_before(client):
+    """Check that nothing is left on the cluster, and that the next call works."""
+    assert tasks_left(client) == []
+    with parallel_config("dask", client=client):
+        assert Parallel()(delayed(increment)(i) for i in range(3)) == [1, 2, 3]
