@@ -56,14 +56,26 @@ async def spread(
                 return await _send_directly(client, data, near[:near_copies])
             except UNREACHED:
                 pass
-    found: dict[str, Any] = await client.scatter(
-        data,
-        workers=workers,
-        broadcast=far_copies if far_copies > 1 else False,
-        asynchronous=True,
-        **timeout,
-    )
+    try:
+        found: dict[str, Any] = await client.scatter(
+            data,
+            workers=workers,
+            broadcast=far_copies if far_copies > 1 else False,
+            asynchronous=True,
+            **timeout,
+        )
+    except Exception:
+        _disown(client, data)
+        raise
     return found
+
+
+def _disown(client: Any, data: dict[str, Any]) -> None:
+    """Let go of what the scheduler may have noted down before it failed."""
+    from distributed import Future
+
+    for key in data:
+        Future(key, client).release()
 
 
 async def _send_directly(
@@ -81,11 +93,21 @@ async def _send_directly(
     ]
     # all have to end, lest one of them goes on while the data goes another way
     outcomes: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    found: dict[str, Any] = outcomes[0]
-    return found
+    failed = [one for one in outcomes if isinstance(one, BaseException)]
+    arrived = [one for one in outcomes if not isinstance(one, BaseException)]
+    # One worker that has it is enough for the rest. To let go of its futures now, and
+    # send the same keys another way, the scheduler would be told of both, and might hear
+    # that they are not needed any more after that.
+    wrong = [one for one in failed if not (arrived and isinstance(one, UNREACHED))]
+    if not wrong:
+        found: dict[str, Any] = arrived[0]
+        return found
+    try:
+        raise wrong[0]
+    finally:
+        # It refers to this frame: no cycle, which would keep the futures of what has
+        # arrived, and thereby the data on the cluster.
+        del wrong, failed, arrived, outcomes, sent
 
 
 def _is_near(client: Any, address: str) -> bool:

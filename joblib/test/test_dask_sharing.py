@@ -487,3 +487,54 @@ def test_workers_near_by_get_what_they_need_from_the_client(
         client.amm.start()
     copies = [len(on) for key, on in held.items() if key.startswith("ndarray-")]
     assert copies == [2]
+
+
+class Outcome(dict):
+    """What scattering returns; can be referred to weakly."""
+
+
+class HalfReached:
+    """A client of two workers, of which one takes no data."""
+
+    def __init__(self, error):
+        self.error = error
+        self.rpc = self
+        self.given = None
+
+    async def connect(self, address):
+        return address
+
+    def reuse(self, address, comm):
+        pass
+
+    async def scatter(self, data, *, workers, **options):
+        if workers == ["bad"]:
+            raise self.error
+        out = Outcome(data)
+        self.given = weakref.ref(out)
+        return out
+
+
+def send_to_two(client):
+    send = spreading._send_directly(client, {"key": 1}, ["good", "bad"])
+    return asyncio.run(send)
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyError])
+def test_one_worker_that_is_reached_is_enough(kind):
+    assert send_to_two(HalfReached(kind("gone"))) == {"key": 1}
+
+
+def test_what_has_arrived_is_let_go_of_if_the_rest_fails():
+    """At once, and not when the garbage collector comes by."""
+    client = HalfReached(RuntimeError("broken"))
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="broken") as caught:
+            send_to_two(client)
+        client.error = None
+        del caught
+        assert client.given() is None
+    finally:
+        gc.enable()
