@@ -72,12 +72,12 @@ def add(data, i):
 
 
 # ------------------------------------------------------------- scattered data
-@pytest.mark.parametrize("options", [{}, {"scatter": True}], ids=["found", "given"])
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_data_whose_every_holder_died(client, kind, options):
+@pytest.mark.parametrize(
+    ("kind", "is_given"), [*((kind, False) for kind in KINDS), ("list", True)]
+)
+def test_data_whose_every_holder_died(client, kind, is_given):
     data = KINDS[kind]()
-    if options:
-        options = {"scatter": [data]}
+    options = {"scatter": [data]} if is_given else {}
     expected = [add(data, i) for i in range(12)]
     killed = []
 

@@ -402,6 +402,7 @@ LEFT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.allow_leaks("threads of the cluster's worker")
 @pytest.mark.parametrize("kind", LEFT)
 def test_nothing_is_kept_after_the_call(client, kind):
