@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .clients import call_for_worker, cores_of, is_known_well, note_workers
@@ -191,8 +192,10 @@ class CoreCount:
             return
         self._turn += 1
         if self._turn % LOOK_CLOSER == 1 or LOOK_CLOSER == 1:
-            about = await self._client.scheduler.identity()
-            self._unfit = not self._restrictions.admit(about["workers"])
+            # Where it is not told, the count of workers has to do.
+            with suppress(Exception):
+                about = await self._client.scheduler.identity()
+                self._unfit = not self._restrictions.admit(about["workers"])
 
     def _note_desertion(self, nobody: bool) -> None:
         self._deserted = self._deserted + 1 if nobody else 0
