@@ -390,8 +390,8 @@ def command_test(runner: Runner, options: argparse.Namespace) -> None:
     step_demo(runner, python)
     step_install(runner, python)
     others = other_environments(runner, python)
-    # Two at a time: most of the time tests wait, for processes that start or end.
-    with ThreadPoolExecutor(2) as pool:
+    # All at a time: most of the time tests wait, for processes that start or end.
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
         unit = partial(step_unit, runner, slow=False, beside_others=True)
         list(pool.map(unit, others))
 
