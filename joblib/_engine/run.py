@@ -275,6 +275,7 @@ class Run:
                         self._note_end()
                 return False
             job = self._make_job(time(), len(items), parallel)
+            job.run = self  # `parallel` may be at its next call by now
             job.start = self.n_dispatched_tasks
             self.n_dispatched_batches += 1
             self.n_dispatched_tasks += len(items)

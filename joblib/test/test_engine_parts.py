@@ -356,6 +356,28 @@ def test_more_batches_are_on_their_way_when_workers_join(options, most):
     run.resize(8)  # too late, and no harm
 
 
+@pytest.mark.timeout(30)
+def test_a_batch_is_one_of_the_call_that_it_was_read_for():
+    """The call ends, and the next one begins, while a completion is paid for."""
+    backend = ByHand()
+    with Parallel(2, backend=backend, return_as="generator") as parallel:
+        first = parallel(delayed(abs)(-n) for n in range(60))
+        run = backend.waiting[0][1].run
+        make_job, second = run._make_job, []
+
+        def end_call(*args):
+            with pytest.warns(UserWarning, match="cancelled"):
+                first.close()
+            second.append(parallel(delayed(abs)(-n) for n in range(100, 110)))
+            return make_job(*args)
+
+        run._make_job = end_call
+        backend.complete_one()
+        while backend.waiting:
+            backend.complete_one()
+        assert list(second[0]) == list(range(100, 110))
+
+
 def test_there_is_less_credit_for_larger_batches():
     credit = Credit(look_ahead=64, n_jobs=2)
     for _ in range(20):
