@@ -372,3 +372,22 @@ def test_buffers_of_results_are_not_copied_for_the_wire(protocol):
     assert (loaded == array).all() and text == "x"
     assert loaded.flags.writeable
     assert any(np.shares_memory(np.frombuffer(part, "u1"), loaded) for part in frames)
+
+
+# ------------------------------------------------------------------ and not too many
+THREADS = 12
+MEETING = threading.Barrier(THREADS)
+
+
+def meet():
+    """Return when all threads of the worker are here."""
+    MEETING.wait(SECONDS)
+    return "met"
+
+
+def test_first_tasks_are_not_put_together_for_a_quick_one_among_them():
+    """Nothing is known of the others: one batch of them could not meet itself."""
+    tasks = [delayed(increment)(1)] + [delayed(meet)()] * THREADS
+    with small_cluster(threads_per_worker=THREADS) as client:
+        with parallel_config("dask", client=client):
+            assert Parallel()(tasks) == [2] + ["met"] * THREADS
