@@ -24,6 +24,7 @@ from joblib._engine.states import State  # noqa: E402
 from joblib.test import control_tasks as tasks  # noqa: E402
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
 ]

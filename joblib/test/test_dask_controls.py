@@ -26,6 +26,7 @@ from .test_controls import check_error, expected  # noqa: E402
 from .test_forwarding import current_precision, level, precision, with_precision  # noqa
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(30),
     pytest.mark.allow_leaks("threads of the cluster, which serves the whole file"),
 ]

@@ -26,6 +26,7 @@ from .dask_common import (  # noqa: E402
 )
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.allow_leaks("threads of the shared cluster's worker"),
     pytest.mark.timeout(30),
 ]

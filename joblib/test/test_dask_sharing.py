@@ -22,7 +22,7 @@ from joblib._dask.sharing import Sharing  # noqa: E402
 
 from .dask_common import SECONDS, small_cluster, tasks_left, total  # noqa: E402
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 
 # ------------------------------------------------------------------- decisions

@@ -13,6 +13,8 @@ import pytest
 from joblib import Memory
 from joblib._store_backends import CacheWarning
 
+pytestmark = pytest.mark.slow
+
 RUNS = []
 KINDS = ["plain", "array", "compressed", "mapped"]
 FILES = ["output.pkl", "metadata.json", "func_code.py"]

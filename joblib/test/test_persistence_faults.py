@@ -15,7 +15,10 @@ import pytest
 import joblib
 from joblib._persist import atomic, leftovers
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX file semantics")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="POSIX file semantics"),
+]
 
 NAMED = "from joblib._persist import atomic\natomic._open_nameless = lambda d: None\n"
 

@@ -17,6 +17,8 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("hypothesis")
 
+pytestmark = pytest.mark.slow
+
 LIBRARIES = {"lz4": "lz4", "zstd": "zstandard"}
 METHODS = ["none", "zlib", "gzip", "bz2", "lzma", "xz", "lz4", "zstd"]
 
