@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 import distributed
@@ -75,21 +76,18 @@ def small_cluster(**options):
         yield client
 
 
-async def _drain(dask_scheduler):
-    async def wait():
-        while dask_scheduler.tasks:
-            await asyncio.sleep(0.005)
-
-    try:
-        await asyncio.wait_for(wait(), SECONDS)
-    except asyncio.TimeoutError:
-        pass
+async def _drain(dask_scheduler, seconds):
+    # Looked at where it was waited for: a moment after a task was called off there may
+    # be some that it had sent before it heard of it, and those go as well.
+    deadline = time.monotonic() + seconds
+    while dask_scheduler.tasks and time.monotonic() < deadline:
+        await asyncio.sleep(0.005)
     return [str(key) for key in dask_scheduler.tasks]
 
 
-def tasks_left(client):
-    """Return the scheduler's tasks, once there are none or time is up."""
-    return client.run_on_scheduler(_drain)
+def tasks_left(client, seconds=SECONDS):
+    """Return the scheduler's tasks, once there are none or `seconds` have passed."""
+    return client.run_on_scheduler(_drain, seconds=seconds)
 
 
 def keys_seen(client):

@@ -45,24 +45,10 @@ def name(request, client):
     distributed.Event(f"{name}-go", client=client).set()
 
 
-async def _drain(dask_scheduler, seconds):
-    import asyncio
-
-    deadline = time.monotonic() + seconds
-    while dask_scheduler.tasks and time.monotonic() < deadline:
-        await asyncio.sleep(0.005)
-    return [str(key) for key in dask_scheduler.tasks]
-
-
-def left_after(client, seconds):
-    """Return the scheduler's tasks once there are none, or `seconds` have passed."""
-    return client.run_on_scheduler(_drain, seconds=seconds)
-
-
 def check_empty(client, since):
     """Check that nothing is left on the cluster soon after `since`, the abort."""
     latest = since + SOON + MARGIN
-    assert left_after(client, latest - time.time()) == []
+    assert tasks_left(client, latest - time.time()) == []
     assert time.time() < latest
 
 

@@ -447,6 +447,7 @@ def test_a_task_that_is_cancelled_does_no_more(one, tmp_path):
         assert time.monotonic() < deadline
     assert "The task that made the call was cancelled" in why.read_text()
     assert len(os.listdir(tmp_path)) < 500
+    assert tasks_left(one) == []  # nor has it sent anything more
 
 
 def leave(i):
