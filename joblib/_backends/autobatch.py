@@ -100,6 +100,8 @@ class AutoBatchingMixin:
     # class-level defaults, for subclasses that do not call our __init__
     _effective_batch_size: int = _DEFAULT_EFFECTIVE_BATCH_SIZE
     _smoothed_batch_duration: float = _DEFAULT_SMOOTHED_BATCH_DURATION
+    #: how many tasks the least size of a batch was learnt from
+    _n_measured: int = 0
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -139,8 +141,11 @@ class AutoBatchingMixin:
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn that a batch of `batch_size` tasks took `duration` seconds."""
         if duration > 0:
+            # Of the first tasks a few may be short, and the rest not: together in
+            # one batch, other workers would have nothing to do meanwhile.
+            self._n_measured += batch_size
             least = int(batch_size * self.LEAST_BATCH_DURATION / duration)
-            self.least_batch_size = max(least, 1)
+            self.least_batch_size = max(min(least, self._n_measured), 1)
         if batch_size != self._effective_batch_size:
             # sent before the size changed, or the short last one
             return
@@ -153,5 +158,6 @@ class AutoBatchingMixin:
     def reset_batch_stats(self) -> None:
         """Forget what was learnt: the tasks of the next call may be others."""
         self.least_batch_size = 1
+        self._n_measured = 0
         self._effective_batch_size = self._DEFAULT_EFFECTIVE_BATCH_SIZE
         self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION
