@@ -94,6 +94,17 @@ def test_the_last_batches_stay_worth_sending(batching):
     assert batching.least_batch_size == 1
 
 
+def test_the_last_batches_are_no_larger_than_the_tasks_seen_to_be_short(batching):
+    for n in (1, 2, 3):
+        batching.batch_completed(1, 0.00001)
+        assert batching.least_batch_size == n
+    batching.batch_completed(60, 0.0006)
+    assert batching.least_batch_size == 63
+    batching.reset_batch_stats()
+    batching.batch_completed(1, 0.00001)
+    assert batching.least_batch_size == 1
+
+
 def test_reset(batching):
     batching.batch_completed(1000, 0.01)
     batching.batch_completed(1, 0.01)

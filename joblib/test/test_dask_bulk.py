@@ -10,16 +10,17 @@ import threading
 
 import pytest
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from distributed.protocol import deserialize, serialize  # noqa: E402
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import collecting, courier  # noqa: E402
+from joblib._dask.backend import DaskDistributedBackend  # noqa: E402
 from joblib._dask.packing import OUT_OF_BAND, Results, teach_dask  # noqa: E402
 
-from .dask_common import SECONDS, increment, small_cluster, tasks_left  # noqa: E402
+from .dask_common import SECONDS, hold, increment, small_cluster, tasks_left  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
@@ -391,3 +392,26 @@ def test_first_tasks_are_not_put_together_for_a_quick_one_among_them():
     with small_cluster(threads_per_worker=THREADS) as client:
         with parallel_config("dask", client=client):
             assert Parallel()(tasks) == [2] + ["met"] * THREADS
+
+
+def test_one_quick_task_does_not_have_the_rest_put_together(monkeypatch):
+    """As many tasks are left as there are threads, and each of them is slow."""
+    sizes, submit, next_one = [], DaskDistributedBackend.submit, threading.Event()
+
+    def note(self, func, callback=None):
+        sizes.append(len(func.items))
+        if len(sizes) > 2 * THREADS:
+            next_one.set()
+        return submit(self, func, callback)
+
+    monkeypatch.setattr(DaskDistributedBackend, "submit", note)
+    tasks = [delayed(increment)(1)] + [delayed(hold)("rest", 2)] * (3 * THREADS - 1)
+    with small_cluster(threads_per_worker=THREADS) as client:
+        with parallel_config("dask", client=client):
+            Parallel()([delayed(increment)(1)])  # or the first one includes imports
+            sizes.clear()
+            outputs = Parallel(return_as="generator")(tasks)
+            assert next_one.wait(SECONDS)
+            distributed.Event("rest-go", client=client).set()
+            assert list(outputs) == [2] * 3 * THREADS
+    assert sizes[: 2 * THREADS + 1] == [1] * (2 * THREADS + 1)
