@@ -300,6 +300,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             in_process,
             seconds_of(self.wait_for_workers_timeout),
             OwnWork(in_process, self._context or copy_context()) if works else None,
+            self if self._may_divide(call, parallel) else None,
         )
         with self._lock:
             self._couriers[call] = courier
@@ -310,6 +311,17 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
                 self._couriers.pop(call, None)
             courier.abort(RuntimeError(ABORTED))
         return courier
+
+    def _may_divide(self, call: Any, parallel: Any) -> bool:
+        """Tell whether a batch may be divided: if the engine has made it of some size.
+
+        Not if it is to do more with what comes of it than to give it to the caller.
+        """
+        return (
+            getattr(parallel, "batch_size", None) == "auto"
+            and getattr(parallel, "_controls", None) is None
+            and getattr(call, "traced", None) is None
+        )
 
     def ends_call(self, out: Any) -> bool:
         """Tell whether a batch was called off, and did not fail by itself."""

@@ -29,7 +29,8 @@ from .counting import (
     jobs_on,
     limit_on,
 )
-from .losses import NO_WORKER, explained, lost_values, lost_with_worker
+from .dividing import Divider
+from .losses import explained, lost_values, sent_again
 from .own_share import OwnShare
 from .own_work import OwnWork, await_end, has_failed
 from .parents import current_task
@@ -39,14 +40,13 @@ from .scouting import Scouts
 from .sending import Sender
 from .sharing import Sharing
 from .shipment import Shipment
+from .sizing import WorkerTimedBatches
 
 #: the same where the call is a task's: the task may have been cancelled, and what it
 #: has started must soon go, level by level
 CHILD_HEARTBEAT = 0.1
 #: seconds for which the first batches of a call are waited for, to go out together
 FILLING = 0.005
-#: how often a batch is sent at most, if its shared data is lost with a worker
-SENDINGS = 8
 
 
 class Courier(threading.Thread):
@@ -72,6 +72,8 @@ class Courier(threading.Thread):
         For how many seconds the cluster may be without workers, at least.
     own_work : OwnWork, optional
         What the caller, a task, runs batches with while it waits, if it may.
+    sizes : WorkerTimedBatches, optional
+        What knows how long batches should take; those that take longer are divided.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Courier(threading.Thread):
         in_process: bool,
         patience: float,
         own_work: OwnWork | None = None,
+        sizes: WorkerTimedBatches | None = None,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
@@ -99,7 +102,8 @@ class Courier(threading.Thread):
         self._parent = current_task()
         if self._parent is not None:
             self._parent.put_forward(options)
-        self._sender = Sender(client, sharing, options, in_process, self._settle)
+        self._sender = Sender(client, sharing, options, in_process, self._settle, sizes)
+        self._quiet = 0.0  # seconds for which nothing has come
         self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
         # With a limit, each completion is waited for: the next batch is held back.
         self._collector = Collector(client, self._deliver, self._limit is None)
@@ -121,10 +125,11 @@ class Courier(threading.Thread):
         self._resized = False
         self._closing = False
         self._error: BaseException | None = None
+        here = self._condition, self._outbox, self._away
+        self._divider = Divider(client, sizes, *here, self._jobs)
         self._share: OwnShare | None = None
         if own_work is not None:
-            scouts = Scouts(client, priority, cores, self._note_idle)
-            here = self._condition, self._outbox, self._away
+            scouts = Scouts(client, priority, cores, self._notify)
             self._share = OwnShare(own_work, scouts, *here, lambda: self._limit)
 
     # ------------------------------------------------------------ any thread
@@ -189,7 +194,7 @@ class Courier(threading.Thread):
                 break
 
     # -------------------------------------------------------- the event loop
-    def _note_idle(self) -> None:
+    def _notify(self) -> None:
         with self._condition:
             self._condition.notify_all()
 
@@ -221,7 +226,8 @@ class Courier(threading.Thread):
         return self._share is not None and self._share.is_all()
 
     def _has_work(self) -> bool:
-        if self._arrived or self._resized or self._error is not None:
+        news = self._arrived or self._resized or self._divider.cut
+        if news or self._error is not None:
             return True
         if self._outbox:
             lacks = self._share is not None and self._share.lacks()
@@ -230,6 +236,12 @@ class Courier(threading.Thread):
 
     def _is_under_way(self) -> bool:
         return bool(self._away or self._outbox) or self.works
+
+    def _pause(self) -> float | None:
+        """Return after how many seconds to look around, though nothing has come."""
+        if not self._is_under_way():
+            return None
+        return min(self._beat, self._divider.pause)
 
     def _is_filled(self) -> bool:
         return not self._filling or self._closing
@@ -253,20 +265,21 @@ class Courier(threading.Thread):
             if self._share is not None:
                 self._share.close()
             # no cycles: whoever keeps the call would keep its backend by them
-            del self._collector, self._cores, self._sender, self.call
+            del self._collector, self._cores, self._divider, self._sender, self.call
             self._share = None
 
     def _turn(self) -> bool:
         with self._condition:
-            timely = self._condition.wait_for(
-                self._has_work, self._beat if self._is_under_way() else None
-            )
+            pause = self._pause()
+            timely = self._condition.wait_for(self._has_work, pause)
+            self._quiet = 0.0 if timely else self._quiet + (pause or 0.0)
             if self._filling:
                 self._condition.wait_for(self._is_filled, FILLING)
                 self._filling = False
         if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))
-        if not timely or self._client.status in CLOSED:
+        if self._quiet >= self._beat or self._client.status in CLOSED:
+            self._quiet = 0.0
             self._look_around()
         self._cores.look()
         if self._resized:
@@ -283,6 +296,7 @@ class Courier(threading.Thread):
             return False
         if self._share is not None:
             self._share.look()
+        self._divider.look()
         self._send()
         with self._condition:
             return bool(
@@ -341,9 +355,10 @@ class Courier(threading.Thread):
             return False
         self._away.discard(shipment)
         shipment.future = None
-        if type(out) is Lost and self._may_resend(shipment, out):
-            self._outbox.appendleft(shipment)
-            return False
+        if type(out) is Lost and self._error is None:
+            if sent_again(shipment, out, self._client, self._sharing, self._cores):
+                self._outbox.appendleft(shipment)
+                return False
         shipment.values = []
         return True
 
@@ -357,7 +372,8 @@ class Courier(threading.Thread):
         if type(out) is Lost:
             out = explained(shipment.batch, out, self._client, self._error)
         try:
-            shipment.call_back(out)
+            if not self._divider.receive(shipment, shipment.named(out)):
+                shipment.callback(out)
         except BaseException as error:  # the other batches still have to come home
             threading.excepthook(
                 threading.ExceptHookArgs(
@@ -366,21 +382,6 @@ class Courier(threading.Thread):
             )
         finally:
             out = None
-
-    def _may_resend(self, shipment: Shipment, out: Lost) -> bool:
-        """Tell whether to send a batch again, with its shared arguments sent anew."""
-        if self._error is not None or self._client.status != "running":
-            return False
-        if not shipment.sendings:  # its caller has run it
-            return False
-        lost = lost_with_worker(shipment, out)
-        if lost is None:
-            return False
-        if isinstance(out.error, NO_WORKER):
-            self._cores.suspect()
-        self._sharing.forget(lost)
-        shipment.values = []
-        return shipment.sendings < SENDINGS
 
     def _send(self) -> None:
         while going := self._pick():

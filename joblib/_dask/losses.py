@@ -8,11 +8,15 @@ from pickle import PicklingError
 from typing import Any
 
 from .collecting import Lost, was_dropped
-from .counting import NoWorkersLeft
+from .counting import CoreCount, NoWorkersLeft
 from .packing import note
 from .pulse import SchedulerSilent
 from .remote import LoadingFailure, TaskFailure
+from .sharing import Sharing
 from .shipment import Shipment
+
+#: how often a batch is sent at most, if its shared data is lost with a worker
+SENDINGS = 8
 
 #: what scattering raises when the scheduler finds no worker (two types in 3.10), or
 #: does not find one that it knew
@@ -91,6 +95,22 @@ def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:
     if (out.cancelled and lost) or isinstance(out.error, WORKER_GONE):
         return lost
     return None
+
+
+def sent_again(
+    shipment: Shipment, out: Lost, client: Any, sharing: Sharing, cores: CoreCount
+) -> bool:
+    """Tell whether to send a batch again, with its shared arguments sent anew."""
+    if client.status != "running" or not shipment.sendings:  # its caller has run it
+        return False
+    lost = lost_with_worker(shipment, out)
+    if lost is None:
+        return False
+    if isinstance(out.error, NO_WORKER):
+        cores.suspect()
+    sharing.forget(lost)
+    shipment.values = []
+    return shipment.sendings < SENDINGS
 
 
 def is_killed(error: BaseException) -> bool:

@@ -109,6 +109,7 @@ class OwnWork:
         try:
             with _as_on_a_worker():
                 context = self._context.copy()
+                # without patience it does all of them
                 results, seconds = context.run(run_batch, packed, here.values)
         except TaskFailure as failure:
             return Lost(failure)

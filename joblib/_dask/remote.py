@@ -8,6 +8,7 @@ from typing import Any
 
 from .._captured import CapturedError, capture_call
 from .packing import CannotPickle, Packed, Results, explain_result, teach_dask
+from .stints import run_stint
 from .timing import run_timed
 
 
@@ -74,8 +75,11 @@ def in_same_process() -> bool:
 
 
 def run_batch(
-    packed: Packed, values: Sequence[Any] = (), time_limit: float | None = None
-) -> tuple[Any, float]:
+    packed: Packed,
+    values: Sequence[Any] = (),
+    patience: float | None = None,
+    time_limit: float | None = None,
+) -> tuple[Any, ...]:
     """Run a batch on this worker.
 
     Parameters
@@ -84,6 +88,9 @@ def run_batch(
         The `BatchedCalls`, with slots in place of shared arguments.
     values : sequence, optional
         The shared arguments, brought here by dask.
+    patience : float, optional
+        Seconds after which it begins no further task, but leaves the rest. Not
+        together with `time_limit`.
     time_limit : float, optional
         Seconds that it may take to run, once it is unpacked.
 
@@ -94,6 +101,8 @@ def run_batch(
         first: of what is in a tuple, dask looks at that for how to send it.
     seconds : float
         How long it took this worker.
+    n_done : int
+        How many results there are, if the rest of the tasks was left.
     """
     begin = perf_counter()
 
@@ -107,8 +116,15 @@ def run_batch(
             raise LoadingFailure(batch)
         return batch, perf_counter() - begin
 
+    n_done = n_tasks = len(batch.items)
+
     def work() -> Any:
-        results = batch() if time_limit is None else run_timed(batch, time_limit)
+        nonlocal n_done
+        if patience is not None:
+            results = run_stint(batch, patience)
+            n_done = len(results)
+        else:
+            results = batch() if time_limit is None else run_timed(batch, time_limit)
         if in_same_process():
             return results
         try:
@@ -122,4 +138,6 @@ def run_batch(
     if isinstance(outcome, CapturedError) and isinstance(outcome.error, Exception):
         raise TaskFailure(outcome)
     # What is no Exception goes home as a value: dask would try the task again.
+    if n_done < n_tasks:
+        return outcome, perf_counter() - begin, n_done
     return outcome, perf_counter() - begin

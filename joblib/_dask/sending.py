@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 from .collecting import Lost
@@ -14,6 +15,7 @@ from .pulse import CLOSED, SchedulerSilent
 from .remote import run_batch
 from .sharing import Sharing
 from .shipment import Shipment
+from .sizing import WorkerTimedBatches
 
 #: at most about this many bytes of batches go out in one message
 MESSAGE = 4_000_000
@@ -34,6 +36,9 @@ class Sender:
         Client and workers share a process.
     failed : callable
         ``failed(shipment, lost)`` is told of what could not be sent.
+    sizes : WorkerTimedBatches, optional
+        What knows after how many seconds a worker leaves the rest of a batch; by
+        default it stays with it to the end.
     """
 
     def __init__(
@@ -43,12 +48,14 @@ class Sender:
         options: dict[str, Any],
         in_process: bool,
         failed: Callable[[Shipment, Lost], None],
+        sizes: WorkerTimedBatches | None = None,
     ) -> None:
         self._client = client
         self._sharing = sharing
         self._options = options
         self._in_process = in_process
         self._failed = failed
+        self._sizes = sizes
 
     def send(self, going: list[Shipment]) -> Iterator[list[tuple[Shipment, Any]]]:
         """Send shipments; yield the futures of each message.
@@ -100,10 +107,23 @@ class Sender:
     ) -> list[tuple[Shipment, Any]]:
         shipments = [shipment for shipment, _ in packed]
         columns: list[list[Any]] = [[row for _, row in packed]]
-        if any(shipment.values for shipment in shipments):
+        has_patience = self._set_patience(shipments)
+        if has_patience or any(shipment.values for shipment in shipments):
             columns.append([shipment.values for shipment in shipments])
+        if has_patience:
+            columns.append([shipment.patience for shipment in shipments])
         prefix = self._options.get("key")
         keys = [key_for(shipment.batch, prefix) for shipment in shipments]
         options = {**self._options, "key": keys}
         futures = self._client.map(run_batch, *columns, pure=False, **options)
         return list(zip(shipments, futures, strict=True))
+
+    def _set_patience(self, shipments: list[Shipment]) -> bool:
+        """Set how long workers stay with batches; False if to the end of each."""
+        sizes, now = self._sizes, monotonic()
+        if sizes is None:
+            return False
+        for shipment in shipments:
+            shipment.patience = sizes.patience_with(len(shipment.batch.items))
+            shipment.due = now + (shipment.patience or 0.0)
+        return any(shipment.patience is not None for shipment in shipments)

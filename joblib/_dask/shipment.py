@@ -11,18 +11,22 @@ from .packing import Results
 class Shipment:
     """One batch on its way there and back."""
 
-    __slots__ = ("batch", "callback", "future", "sendings", "values")
+    __slots__ = ("batch", "callback", "due", "future", "patience", "sendings", "values")
 
     def __init__(self, batch: Any, callback: Callable[[Any], Any]) -> None:
         self.batch = batch
         self.callback = callback
         self.future: Any = None
         self.sendings = 0
+        #: seconds after which its worker leaves the rest of it
+        self.patience: float | None = None
+        #: when it is looked for, by `time.monotonic`, if it has not come back
+        self.due = 0.0
         #: the futures of its shared arguments
         self.values: list[Any] = []
 
-    def call_back(self, out: Any) -> None:
-        """Tell the call what came of the batch."""
+    def named(self, out: Any) -> Any:
+        """Return what came of the batch; if it cannot be unpickled, it names this."""
         if isinstance(out, tuple) and isinstance(out[0], Results):
             out[0].origin = self.batch
-        self.callback(out)
+        return out

@@ -17,6 +17,9 @@ SHORTEST, LEAST = 0.2, 0.03
 SHORTEST_EACH, LEAST_EACH = 0.01, 0.002
 #: however many workers there are
 LONGEST_SHORTEST, LONGEST_LEAST = 1.0, 0.2
+#: A worker leaves the rest of a batch that takes so many times as long as it should, but
+#: no sooner than after so many seconds: to send the rest elsewhere has its price, too.
+LATE, PATIENCE = 3, 0.1
 
 
 def durations_for(
@@ -43,6 +46,9 @@ class WorkerTimedBatches(AutoBatchingMixin):
     MIN_IDEAL_BATCH_DURATION: float = SHORTEST
     LEAST_BATCH_DURATION: float = LEAST
 
+    #: seconds that workers have spent on the tasks that all this was learnt from
+    _seconds: float = 0.0
+
     def serve(self, workers: int) -> None:
         """Choose sizes for so many workers, whose batches share one scheduler."""
         kind = type(self)
@@ -66,4 +72,21 @@ class WorkerTimedBatches(AutoBatchingMixin):
 
     def batch_worked(self, batch_size: int, seconds: float) -> None:
         """Learn that a worker spent `seconds` on a batch."""
+        if seconds > 0:
+            self._seconds += seconds
         super().batch_completed(batch_size, seconds)
+
+    def reset_batch_stats(self) -> None:
+        """Forget what was learnt."""
+        super().reset_batch_stats()
+        self._seconds = 0.0
+
+    def patience_with(self, batch_size: int) -> float | None:
+        """Return after how many seconds a batch takes too long; None for never.
+
+        It is then divided among more workers. One of a single task cannot be.
+        """
+        if batch_size < 2 or not self._n_measured:
+            return None
+        expected = batch_size * self._seconds / self._n_measured
+        return max(LATE * expected, PATIENCE)

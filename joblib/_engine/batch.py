@@ -282,14 +282,17 @@ class BatchedCalls:
         """Return the name of the first task's function."""
         return name_of(self.items[0][0]) if self.items else "nothing"
 
-    def __call__(self) -> list[Any]:
-        """Run the tasks on this worker; return their results in order."""
+    def __call__(self, tasks: Iterable[Task] | None = None) -> list[Any]:
+        """Run the tasks on this worker; return their results in order.
+
+        With `tasks`, only those of them that it gives out, one when the last is done.
+        """
         plan = self._plan
         local = _backend.__dict__
         before = local.get("config")
         local["config"] = plan.config if before is None else plan.over(before)
         try:
-            return self._results()
+            return self._results(self.items if tasks is None else tasks)
         except (TypeError, ValueError) as error:
             better = explain_undelayed(self.items, error)
             if better is not None:
@@ -298,14 +301,14 @@ class BatchedCalls:
         finally:
             local["config"] = before
 
-    def _results(self) -> list[Any]:
+    def _results(self, tasks: Iterable[Task]) -> list[Any]:
         wrappers, recorder = self._plan.wrappers, self._plan.recorder
         if recorder is not None:
-            results: list[Any] = recorder.results(self.items, wrappers)
+            results: list[Any] = recorder.results(tasks, wrappers)
             return results
         if wrappers:
-            return [run_wrapped(wrappers, task) for task in self.items]
-        return [func(*args, **kwargs) for func, args, kwargs in self.items]
+            return [run_wrapped(wrappers, task) for task in tasks]
+        return [func(*args, **kwargs) for func, args, kwargs in tasks]
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reducer_callback is not None:

@@ -10,7 +10,7 @@ iterable may well wait for that result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class OpenBatch(BatchedCalls):
         self._run = run
         self._job = job
 
-    def _results(self) -> list[Any]:
+    def _results(self, tasks: Iterable[Task]) -> list[Any]:
         wrappers, recorder = self._plan.wrappers, self._plan.recorder
         if recorder is not None:
             recording = recorder.recording(wrappers)

@@ -18,7 +18,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -261,7 +261,7 @@ class Recorder:
         process, sink = _calls.get(self.call, (0, None))
         return sink if process == os.getpid() else None
 
-    def results(self, items: list[Any], wrappers: tuple[Any, ...]) -> list[Any]:
+    def results(self, items: Iterable[Any], wrappers: tuple[Any, ...]) -> list[Any]:
         """Run the tasks of a batch; return their results, with the records if need be."""
         recording = Recording(self, wrappers)
         try:

@@ -1,0 +1,259 @@
+"""Batches that take too long, divided among workers that have nothing to do.
+
+Their tasks are slower than those before them, by which it was decided how many go into
+one. Between two tasks a worker sees that itself, and leaves the rest (`stints`). One
+that is at a slow task is told to, as soon as others have nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from .._captured import unwrap
+from .collecting import Lost
+from .packing import Results, load_results
+from .shipment import Shipment
+from .sizing import WorkerTimedBatches
+from .stints import cut_stints
+
+#: seconds between two looks for batches that take too long
+INTERVAL = 0.1
+#: seconds in which workers answer, or are asked again
+SILENCE = 10.0
+
+_MISSING: Any = object()
+
+
+def results_of(out: Any) -> list[Any]:
+    """Return the results in what came of a batch, or raise why there are none."""
+    if type(out) is Lost:
+        raise out.error
+    results = out[0]
+    if isinstance(results, Results):
+        results = load_results(results)
+    values: list[Any] = unwrap(results)
+    return values
+
+
+def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
+    """Return how many of the tasks that a worker has left go into one batch.
+
+    Parameters
+    ----------
+    n_tasks : int
+        How many there are.
+    workers : int
+        How many workers there are for them.
+    seconds : float
+        How long one of those before them took.
+    shortest : float
+        Seconds that batches should take.
+
+    Examples
+    --------
+    >>> portion(100, 4, 0.001, shortest=0.2), portion(100, 4, 0.1, shortest=0.2)
+    (25, 2)
+    """
+    fair = math.ceil(n_tasks / max(workers, 1))
+    return max(1, min(fair, int(shortest / seconds) if seconds > 0 else fair))
+
+
+class Division:
+    """A batch of which several workers do a part.
+
+    Parameters
+    ----------
+    shipment : Shipment
+        The batch as it was sent. Its call hears of it once all parts have come, or one
+        has failed.
+    """
+
+    def __init__(self, shipment: Shipment) -> None:
+        self._shipment = shipment
+        self._results = [_MISSING] * len(shipment.batch.items)
+        self._n_missing = len(self._results)
+        self._seconds = 0.0
+        #: the number of the first task that others were given
+        self.end = len(self._results)
+
+    def part(self, start: int, stop: int) -> Shipment:
+        """Return a part of it, to be sent to a worker."""
+        batch = self._shipment.batch
+        items = batch.items[start:stop]
+        return Shipment(batch.with_items(items), partial(self.take, start))
+
+    def take(self, start: int, out: Any) -> None:
+        """Take what came of the tasks from the one of number `start` on."""
+        if not self._n_missing:
+            return
+        try:
+            results = results_of(out)
+        except BaseException:  # the call finds the same in it
+            self._n_missing = 0
+            self._shipment.callback(out)
+            return
+        self._seconds += out[1]
+        for number, result in enumerate(results, start):
+            # a worker that is killed may have done some that others do again
+            if self._results[number] is _MISSING:
+                self._results[number] = result
+                self._n_missing -= 1
+        if not self._n_missing:
+            self._shipment.callback((self._results, self._seconds))
+
+
+class Divider:
+    """Divides the batches of one call. Used by the courier's thread.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+    sizes : WorkerTimedBatches or None
+        What knows how long batches should take; None if none is to be divided.
+    condition : threading.Condition
+        Under which the following are read and changed.
+    outbox : deque of Shipment
+        What waits.
+    away : set of Shipment
+        What is under way.
+    jobs : callable
+        Returns how many tasks the call may run at once.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        sizes: WorkerTimedBatches | None,
+        condition: threading.Condition,
+        outbox: deque[Shipment],
+        away: set[Shipment],
+        jobs: Callable[[], int],
+    ) -> None:
+        self._client = client
+        self._sizes = sizes
+        self._condition = condition
+        self._outbox = outbox
+        self._away = away
+        self._jobs = jobs
+        self._divisions: dict[Shipment, Division] = {}
+        self._asked = 0.0
+        self._asking = False
+        #: Keys of dask's tasks, and how many tasks of their batches have been begun, on
+        #: workers that will begin no more of them. Filled on the event loop.
+        self.cut: deque[tuple[str, int]] = deque()
+
+    def receive(self, shipment: Shipment, out: Any) -> bool:
+        """Take what came of a batch, if that is a part; False if it is for its call."""
+        is_part = type(out) is tuple and len(out) == 3
+        division = self._divisions.pop(shipment, None)
+        if division is None:
+            if not is_part:
+                return False
+            division = Division(shipment)
+        if is_part:
+            _, seconds, n_done = out
+            if self._sizes is not None:
+                self._sizes.batch_worked(n_done, seconds)
+            with self._condition:
+                self._give_out(division, n_done, seconds / n_done)
+        division.take(0, out)
+        return True
+
+    def _give_out(self, division: Division, start: int, seconds: float) -> None:
+        """Have others do what nobody has of a batch, from task number `start` on.
+
+        One task of it takes so many `seconds`. The condition is held.
+        """
+        end, division.end = division.end, min(start, division.end)
+        shortest = 0.0 if self._sizes is None else self._sizes.MIN_IDEAL_BATCH_DURATION
+        size = portion(end - start, self._jobs(), seconds, shortest)
+        parts = [
+            division.part(first, min(first + size, end))
+            for first in range(start, end, size)
+        ]
+        self._outbox.extendleft(reversed(parts))
+
+    # ------------------------------------------------- while a worker is at a task
+    @property
+    def pause(self) -> float:
+        """After how many seconds to look again; the condition is held."""
+        return INTERVAL if self._is_worth_a_look() else math.inf
+
+    def _is_worth_a_look(self) -> bool:
+        """Tell whether something could be divided, and there may be workers for it."""
+        return (
+            self._sizes is not None
+            and not self._outbox
+            and len(self._away) < self._jobs()
+            and any(shipment.patience is not None for shipment in self._away)
+        )
+
+    def look(self) -> None:
+        """Look for batches that take too long, and have their workers leave the rest."""
+        with self._condition:
+            if self.cut:
+                self._divide()
+            if not self._is_worth_a_look():
+                return
+            now = monotonic()
+            if self._asking or now - self._asked < INTERVAL:
+                return
+            late = [
+                str(shipment.future.key)
+                for shipment in self._away
+                if shipment.patience is not None
+                and shipment.future is not None
+                and shipment.due < now
+            ]
+        if late:
+            self._asked = now
+            self._asking = True
+            with suppress(RuntimeError):  # the loop is closed, as is the client
+                self._client.loop.add_callback(self._ask, late)
+
+    async def _ask(self, keys: list[str]) -> None:
+        # If anything fails, each worker still sees it itself, between two tasks.
+        try:
+            with suppress(Exception):
+                await asyncio.wait_for(self._cut(keys), SILENCE)
+        finally:
+            self._asking = False
+        if self.cut:
+            with self._condition:
+                self._condition.notify_all()
+
+    async def _cut(self, keys: list[str]) -> None:
+        wanted = set(keys)
+        held = await self._client.scheduler.processing(workers=None)
+        workers = [worker for worker in held if not wanted.isdisjoint(held[worker])]
+        if workers:
+            answers = await self._client.run(
+                cut_stints, keys, workers=workers, on_error="ignore"
+            )
+            for begun in answers.values():
+                self.cut += begun.items()
+
+    def _divide(self) -> None:
+        """Have others do what workers will not begin; the condition is held."""
+        by_key = {
+            str(shipment.future.key): shipment
+            for shipment in self._away
+            if shipment.future is not None
+        }
+        while self.cut:
+            key, begun = self.cut.popleft()
+            shipment = by_key.get(key)
+            if shipment is not None and shipment not in self._divisions:
+                shipment.due = math.inf
+                division = self._divisions[shipment] = Division(shipment)
+                # one task takes too long for what a batch should take: one for each
+                self._give_out(division, begun, math.inf)
