@@ -296,7 +296,7 @@ class Courier(threading.Thread):
             return False
         if self._share is not None:
             self._share.look()
-        self._divider.look()
+        self._divider.look(not timely)
         self._send()
         with self._condition:
             return bool(

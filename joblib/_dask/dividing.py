@@ -145,7 +145,6 @@ class Divider:
         self._away = away
         self._jobs = jobs
         self._divisions: dict[Shipment, Division] = {}
-        self._asked = 0.0
         self._asking = False
         #: Keys of dask's tasks, and how many tasks of their batches have been begun, on
         #: workers that will begin no more of them. Filled on the event loop.
@@ -197,16 +196,17 @@ class Divider:
             and any(shipment.patience is not None for shipment in self._away)
         )
 
-    def look(self) -> None:
-        """Look for batches that take too long, and have their workers leave the rest."""
+    def look(self, is_quiet: bool) -> None:
+        """Look for batches that take too long, and have their workers leave the rest.
+
+        Only if nothing has come for a while: else it may be the way back that is long.
+        """
         with self._condition:
             if self.cut:
                 self._divide()
-            if not self._is_worth_a_look():
+            if not is_quiet or self._asking or not self._is_worth_a_look():
                 return
             now = monotonic()
-            if self._asking or now - self._asked < INTERVAL:
-                return
             late = [
                 str(shipment.future.key)
                 for shipment in self._away
@@ -215,7 +215,6 @@ class Divider:
                 and shipment.due < now
             ]
         if late:
-            self._asked = now
             self._asking = True
             with suppress(RuntimeError):  # the loop is closed, as is the client
                 self._client.loop.add_callback(self._ask, late)

@@ -63,14 +63,19 @@ class Packed:
     ----------
     origin : BatchedCalls or None
         The batch whose results these are, for an error to name its function.
+    patience : float or None
+        Seconds after which a worker that runs this batch leaves the rest of it.
     """
 
-    __slots__ = ("_buffers", "_head", "origin")
+    __slots__ = ("_buffers", "_head", "origin", "patience")
 
-    def __init__(self, head: Any, buffers: list[Any]) -> None:
+    def __init__(
+        self, head: Any, buffers: list[Any], patience: float | None = None
+    ) -> None:
         self._head = head
         self._buffers = buffers
         self.origin: Any = None
+        self.patience = patience
 
     @classmethod
     def of(cls, obj: Any, *, copy: bool = False) -> Packed:
@@ -96,7 +101,8 @@ class Packed:
         return object.__sizeof__(self) + self.nbytes
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return type(self), _portable(self._head, self._buffers, protocol)
+        parts = _portable(self._head, self._buffers, protocol)
+        return type(self), parts if self.patience is None else (*parts, self.patience)
 
 
 class Results(Packed):

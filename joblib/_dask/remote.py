@@ -75,22 +75,17 @@ def in_same_process() -> bool:
 
 
 def run_batch(
-    packed: Packed,
-    values: Sequence[Any] = (),
-    patience: float | None = None,
-    time_limit: float | None = None,
+    packed: Packed, values: Sequence[Any] = (), time_limit: float | None = None
 ) -> tuple[Any, ...]:
     """Run a batch on this worker.
 
     Parameters
     ----------
     packed : Packed
-        The `BatchedCalls`, with slots in place of shared arguments.
+        The `BatchedCalls`, with slots in place of shared arguments. If it says for how
+        long, no task of it is begun after that, and the rest is left.
     values : sequence, optional
         The shared arguments, brought here by dask.
-    patience : float, optional
-        Seconds after which it begins no further task, but leaves the rest. Not
-        together with `time_limit`.
     time_limit : float, optional
         Seconds that it may take to run, once it is unpacked.
 
@@ -120,8 +115,8 @@ def run_batch(
 
     def work() -> Any:
         nonlocal n_done
-        if patience is not None:
-            results = run_stint(batch, patience)
+        if packed.patience is not None:
+            results = run_stint(batch, packed.patience)
             n_done = len(results)
         else:
             results = batch() if time_limit is None else run_timed(batch, time_limit)

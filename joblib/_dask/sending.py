@@ -98,6 +98,7 @@ class Sender:
             except Exception as error:
                 self._failed(shipment, Lost(error))
                 continue
+            self._limit(shipment, packed)
             done.append((shipment, packed))
             nbytes += packed.nbytes
         return done
@@ -107,23 +108,17 @@ class Sender:
     ) -> list[tuple[Shipment, Any]]:
         shipments = [shipment for shipment, _ in packed]
         columns: list[list[Any]] = [[row for _, row in packed]]
-        has_patience = self._set_patience(shipments)
-        if has_patience or any(shipment.values for shipment in shipments):
+        if any(shipment.values for shipment in shipments):
             columns.append([shipment.values for shipment in shipments])
-        if has_patience:
-            columns.append([shipment.patience for shipment in shipments])
         prefix = self._options.get("key")
         keys = [key_for(shipment.batch, prefix) for shipment in shipments]
         options = {**self._options, "key": keys}
         futures = self._client.map(run_batch, *columns, pure=False, **options)
         return list(zip(shipments, futures, strict=True))
 
-    def _set_patience(self, shipments: list[Shipment]) -> bool:
-        """Set how long workers stay with batches; False if to the end of each."""
-        sizes, now = self._sizes, monotonic()
-        if sizes is None:
-            return False
-        for shipment in shipments:
-            shipment.patience = sizes.patience_with(len(shipment.batch.items))
-            shipment.due = now + (shipment.patience or 0.0)
-        return any(shipment.patience is not None for shipment in shipments)
+    def _limit(self, shipment: Shipment, packed: Packed) -> None:
+        """Set how long a worker stays with a batch."""
+        if self._sizes is not None:
+            patience = self._sizes.patience_with(len(shipment.batch.items))
+            packed.patience = shipment.patience = patience
+            shipment.due = monotonic() + (patience or 0.0)
