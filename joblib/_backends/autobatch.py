@@ -85,6 +85,8 @@ class AutoBatchingMixin:
     #: seconds: the last batches, which shrink so that all workers end at about the
     #: same time, do not become shorter than this
     LEAST_BATCH_DURATION = 0.001
+    #: nor are they larger than so many times the tasks that have been measured
+    FORESIGHT = 1
     #: a batch grows at most by this factor in one step, unless it is far too small
     MAX_GROWTH: float = MAX_GROWTH
 
@@ -145,7 +147,8 @@ class AutoBatchingMixin:
             # one batch, other workers would have nothing to do meanwhile.
             self._n_measured += batch_size
             least = int(batch_size * self.LEAST_BATCH_DURATION / duration)
-            self.least_batch_size = max(min(least, self._n_measured), 1)
+            known = self.FORESIGHT * self._n_measured
+            self.least_batch_size = max(min(least, known), 1)
         if batch_size != self._effective_batch_size:
             # sent before the size changed, or the short last one
             return

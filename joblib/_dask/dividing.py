@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 from .._captured import unwrap
+from .._engine.source import share
 from .collecting import Lost
 from .packing import Results, load_results
 from .shipment import Shipment
@@ -60,10 +61,10 @@ def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
     Examples
     --------
     >>> portion(100, 4, 0.001, shortest=0.2), portion(100, 4, 0.1, shortest=0.2)
-    (25, 2)
+    (13, 2)
     """
-    fair = math.ceil(n_tasks / max(workers, 1))
-    return max(1, min(fair, int(shortest / seconds) if seconds > 0 else fair))
+    size = int(shortest / seconds) if seconds > 0 else n_tasks
+    return share(size, n_tasks, max(workers, 1))
 
 
 class Division:

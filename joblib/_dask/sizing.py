@@ -45,6 +45,8 @@ class WorkerTimedBatches(AutoBatchingMixin):
     MAX_GROWTH = 16
     MIN_IDEAL_BATCH_DURATION: float = SHORTEST
     LEAST_BATCH_DURATION: float = LEAST
+    # A batch that takes too long is divided.
+    FORESIGHT = 4
 
     #: seconds that workers have spent on the tasks that all this was learnt from
     _seconds: float = 0.0
