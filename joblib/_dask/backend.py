@@ -290,6 +290,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         options.update(options_for(getattr(parallel, "_controls", None)))
         n_jobs = None if parallel is None else self._asked.get(parallel)
         works = may_work(call, parallel, client, self.submit_kwargs)
+        sizes = self if self._may_divide(call, parallel) else None
+        context = self._context or copy_context()
         courier = Courier(
             call,
             client,
@@ -299,8 +301,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             self._count_cores(),
             in_process,
             seconds_of(self.wait_for_workers_timeout),
-            OwnWork(in_process, self._context or copy_context()) if works else None,
-            self if self._may_divide(call, parallel) else None,
+            OwnWork(in_process, context, sizes) if works else None,
+            sizes,
         )
         with self._lock:
             self._couriers[call] = courier

@@ -18,7 +18,6 @@ from time import monotonic
 from typing import Any
 
 from .._captured import unwrap
-from .._engine.source import share
 from .collecting import Lost
 from .packing import Results, load_results
 from .shipment import Shipment
@@ -63,8 +62,9 @@ def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
     >>> portion(100, 4, 0.001, shortest=0.2), portion(100, 4, 0.1, shortest=0.2)
     (13, 2)
     """
-    size = int(shortest / seconds) if seconds > 0 else n_tasks
-    return share(size, n_tasks, max(workers, 1))
+    half_share = math.ceil(n_tasks / (2 * max(workers, 1)))
+    size = int(shortest / seconds) if seconds > 0 else half_share
+    return max(1, min(size, half_share))
 
 
 class Division:

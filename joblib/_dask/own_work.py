@@ -27,6 +27,7 @@ from .packing import CannotPickle, Packed
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 from .shipment import Shipment
+from .sizing import WorkerTimedBatches
 from .slots import has_slot
 
 #: seconds for which the end of a call is waited for in a worker's slot
@@ -86,11 +87,19 @@ class OwnWork:
         Client and workers share a process: then tasks share objects as they are.
     context : contextvars.Context
         In which a worker's tasks begin.
+    sizes : WorkerTimedBatches, optional
+        What knows after how many seconds the rest of a batch is left to others.
     """
 
-    def __init__(self, in_process: bool, context: contextvars.Context) -> None:
+    def __init__(
+        self,
+        in_process: bool,
+        context: contextvars.Context,
+        sizes: WorkerTimedBatches | None = None,
+    ) -> None:
         self._copies = Copies(in_process)
         self._context = context
+        self._sizes = sizes
 
     def run(self, shipment: Shipment) -> Any:
         """Return what would come back of a batch: what `run_batch` returns, or `Lost`."""
@@ -106,14 +115,17 @@ class OwnWork:
             error = packed.error
             is_told = isinstance(error, PicklingError)
             return Lost(error if is_told else TaskFailure(packed))
+        if self._sizes is not None:
+            packed.patience = self._sizes.patience_with(len(shipment.batch.items))
         try:
             with _as_on_a_worker():
                 context = self._context.copy()
-                # without patience it does all of them
-                results, seconds = context.run(run_batch, packed, here.values)
+                results, *about = context.run(run_batch, packed, here.values)
         except TaskFailure as failure:
             return Lost(failure)
-        return results.apart() if isinstance(results, Packed) else results, seconds
+        if isinstance(results, Packed):
+            results = results.apart()
+        return (results, *about)
 
 
 def has_failed(out: Any) -> bool:

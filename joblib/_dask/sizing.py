@@ -40,12 +40,11 @@ class WorkerTimedBatches(AutoBatchingMixin):
 
     # A batch more costs its worker about 3 ms in which it has nothing to do, and the
     # caller as much again. So they come to their size in few steps, and the last ones
-    # do not get small. Nor are they large: those that queue on a worker stay there,
-    # though another one may be done.
-    MAX_GROWTH = 16
+    # do not get small: where the next tasks are slower, they are divided. Nor are they
+    # large: those that queue on a worker stay there, though another one may be done.
+    MAX_GROWTH = 256
     MIN_IDEAL_BATCH_DURATION: float = SHORTEST
     LEAST_BATCH_DURATION: float = LEAST
-    # A batch that takes too long is divided.
     FORESIGHT = 4
 
     #: seconds that workers have spent on the tasks that all this was learnt from

@@ -65,7 +65,8 @@ def run_stint(batch: Any, seconds: float) -> list[Any]:
 
     stint = Stint(batch.items, seconds)
     key = getattr(thread_state, "key", "")
-    _stints[key] = stint
+    # A task that runs batches of its own call meanwhile stays the one that is meant.
+    _stints.setdefault(key, stint)
     try:
         results: list[Any] = batch(stint)
         return results
