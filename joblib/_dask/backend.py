@@ -317,9 +317,14 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
     def _may_divide(self, call: Any, parallel: Any) -> bool:
         """Tell whether a batch may be divided: if the engine has made it of some size.
 
-        Not if it is to do more with what comes of it than to give it to the caller.
+        Not if it is to do more with what comes of it than to give it to the caller, nor
+        if dask is to try batches again: what others have done of them, too.
         """
-        return (
+        import dask
+
+        annotations = dask.get_annotations()  # type: ignore[attr-defined]
+        tries_again = {*annotations, *self.submit_kwargs} & {"retries"}
+        return not tries_again and (
             getattr(parallel, "batch_size", None) == "auto"
             and getattr(parallel, "_controls", None) is None
             and getattr(call, "traced", None) is None

@@ -17,30 +17,36 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from .._captured import unwrap
+from .._captured import CapturedError
 from .collecting import Lost
 from .packing import Results, load_results
 from .shipment import Shipment
 from .sizing import WorkerTimedBatches
 from .stints import cut_stints
 
-#: seconds between two looks for batches that take too long
+#: seconds between two looks for batches that take too long, at least
 INTERVAL = 0.1
+#: and at most, if nothing could be done about those that were found
+LONGEST_INTERVAL = 2.0
 #: seconds in which workers answer, or are asked again
 SILENCE = 10.0
 
 _MISSING: Any = object()
 
 
-def results_of(out: Any) -> list[Any]:
-    """Return the results in what came of a batch, or raise why there are none."""
+def results_of(out: Any) -> list[Any] | None:
+    """Return the results in what came of a batch; None if there are none."""
+    # What it fails with is not raised here: whoever keeps an error keeps the frames it
+    # went through, and with them the futures of the others.
     if type(out) is Lost:
-        raise out.error
+        return None
     results = out[0]
     if isinstance(results, Results):
-        results = load_results(results)
-    values: list[Any] = unwrap(results)
-    return values
+        try:
+            results = load_results(results)
+        except Exception:  # the call will find the same
+            return None
+    return None if isinstance(results, CapturedError) else list(results)
 
 
 def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
@@ -95,11 +101,9 @@ class Division:
         """Take what came of the tasks from the one of number `start` on."""
         if not self._n_missing:
             return
-        try:
-            results = results_of(out)
-        except BaseException:  # the call finds the same in it
-            self._n_missing = 0
-            self._shipment.callback(out)
+        results = results_of(out)
+        if results is None:
+            self._end(out)
             return
         self._seconds += out[1]
         for number, result in enumerate(results, start):
@@ -108,7 +112,11 @@ class Division:
                 self._results[number] = result
                 self._n_missing -= 1
         if not self._n_missing:
-            self._shipment.callback((self._results, self._seconds))
+            self._end((self._results, self._seconds))
+
+    def _end(self, out: Any) -> None:
+        callback, self._n_missing, self._results = self._shipment.callback, 0, []
+        callback(out)
 
 
 class Divider:
@@ -147,6 +155,8 @@ class Divider:
         self._jobs = jobs
         self._divisions: dict[Shipment, Division] = {}
         self._asking = False
+        self._wait = INTERVAL
+        self._next = 0.0
         #: Keys of dask's tasks, and how many tasks of their batches have been begun, on
         #: workers that will begin no more of them. Filled on the event loop.
         self.cut: deque[tuple[str, int]] = deque()
@@ -208,6 +218,8 @@ class Divider:
             if not is_quiet or self._asking or not self._is_worth_a_look():
                 return
             now = monotonic()
+            if now < self._next:
+                return
             late = [
                 str(shipment.future.key)
                 for shipment in self._away
@@ -217,6 +229,9 @@ class Divider:
             ]
         if late:
             self._asking = True
+            # what is late without having been begun waits for others: it may be long
+            self._next = now + self._wait
+            self._wait = min(2 * self._wait, LONGEST_INTERVAL)
             with suppress(RuntimeError):  # the loop is closed, as is the client
                 self._client.loop.add_callback(self._ask, late)
 
@@ -254,6 +269,7 @@ class Divider:
             shipment = by_key.get(key)
             if shipment is not None and shipment not in self._divisions:
                 shipment.due = math.inf
+                self._wait = INTERVAL
                 division = self._divisions[shipment] = Division(shipment)
                 # one task takes too long for what a batch should take: one for each
                 self._give_out(division, begun, math.inf)

@@ -274,11 +274,13 @@ def seen(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 10}, {"retries": 1}, {"batch_size": 1}], ids=str
+    ("context", "options"),
+    [({}, {"batch_size": 10}), ({}, {"retries": 1}), ({"retries": 1}, {})],
+    ids=str,
 )
-def test_what_stays_together(threads, no_patience, parts, seen, options):
+def test_what_stays_together(threads, no_patience, parts, seen, context, options):
     """A size that was asked for; and what the engine has more to do with."""
-    with parallel_config("dask", client=threads):
+    with parallel_config("dask", client=threads, **context):
         Parallel(**options)(quick_ones())
     assert not any(patience is not None for patience in seen)
     assert not parts
@@ -341,6 +343,22 @@ def test_what_comes_twice_counts_once():
     division.take(0, (["a", "other", "other", "other"], 0.5))
     division.take(1, (["b", "c", "d"], 0.5))
     assert out == [(["a", "b", "c", "d"], 1.0)]
+
+
+def test_an_error_keeps_nothing_of_the_others(either, no_patience, parts):
+    """Whoever keeps it would keep their data on the cluster."""
+    np = pytest.importorskip("numpy")
+    shared = np.arange(200_000)
+    tasks = [delayed(np.take)(shared, i) for i in range(100)]
+    tasks[80] = delayed(fail)(7)
+    with parallel_config("dask", client=either):
+        try:
+            Parallel()(tasks)
+        except KeyError as error:
+            kept = error
+    assert tasks_left(either) == []
+    assert "no 7" in str(kept)
+    assert parts
 
 
 def test_a_part_that_fails_ends_it():
