@@ -84,8 +84,12 @@ class ParallelBackendBase(metaclass=ABCMeta):
     look_ahead: ClassVar[int] = 0
     #: the seconds within which batches have to be back for `look_ahead` to count
     look_ahead_within: ClassVar[float] = 0.02
-    #: the last batches, which shrink, do not become smaller
+    #: the last batches, which shrink, do not become smaller, as long as there is one
+    #: for each worker
     least_batch_size: int = 1
+    #: a batch that takes much longer than was thought is divided among more workers:
+    #: then one of the least size may hold all tasks that are left
+    divides_batches: bool = False
     #: `inner_max_num_threads` is honoured
     supports_inner_max_num_threads: ClassVar[bool] = False
     #: results are taken from the callback by `retrieve_result_callback`, else by

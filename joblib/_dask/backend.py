@@ -290,7 +290,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         options.update(options_for(getattr(parallel, "_controls", None)))
         n_jobs = None if parallel is None else self._asked.get(parallel)
         works = may_work(call, parallel, client, self.submit_kwargs)
-        sizes = self if self._may_divide(call, parallel) else None
+        sizes = self if getattr(call, "divisible", False) else None
         context = self._context or copy_context()
         courier = Courier(
             call,
@@ -314,21 +314,13 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             courier.abort(RuntimeError(ABORTED))
         return courier
 
-    def _may_divide(self, call: Any, parallel: Any) -> bool:
-        """Tell whether a batch may be divided: if the engine has made it of some size.
-
-        Not if it is to do more with what comes of it than to give it to the caller, nor
-        if dask is to try batches again: what others have done of them, too.
-        """
+    @property
+    def divides_batches(self) -> bool:  # type: ignore[override]
+        """Whether batches are divided. dask would try again what others have done."""
         import dask
 
         annotations = dask.get_annotations()  # type: ignore[attr-defined]
-        tries_again = {*annotations, *self.submit_kwargs} & {"retries"}
-        return not tries_again and (
-            getattr(parallel, "batch_size", None) == "auto"
-            and getattr(parallel, "_controls", None) is None
-            and getattr(call, "traced", None) is None
-        )
+        return "retries" not in annotations and "retries" not in self.submit_kwargs
 
     def ends_call(self, out: Any) -> bool:
         """Tell whether a batch was called off, and did not fail by itself."""

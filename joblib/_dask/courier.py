@@ -220,8 +220,9 @@ class Courier(threading.Thread):
     def _is_full(self) -> bool:
         if self._cores.nobody:  # nor anybody to send its data to
             return True
-        away = len(self._away)
-        if self._limit is not None and away >= self._limit:
+        is_part = bool(self._outbox) and self._outbox[0].is_part
+        limit = self._jobs() if is_part else self._limit
+        if limit is not None and len(self._away) >= limit:
             return True
         return self._share is not None and self._share.is_all()
 
@@ -242,9 +243,6 @@ class Courier(threading.Thread):
         if not self._is_under_way():
             return None
         return min(self._beat, self._divider.pause)
-
-    def _is_filled(self) -> bool:
-        return not self._filling or self._closing
 
     # ----------------------------------------------------------- the courier
     def run(self) -> None:
@@ -274,7 +272,9 @@ class Courier(threading.Thread):
             timely = self._condition.wait_for(self._has_work, pause)
             self._quiet = 0.0 if timely else self._quiet + (pause or 0.0)
             if self._filling:
-                self._condition.wait_for(self._is_filled, FILLING)
+                self._condition.wait_for(
+                    lambda: not self._filling or self._closing, FILLING
+                )
                 self._filling = False
         if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))

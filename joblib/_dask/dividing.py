@@ -95,7 +95,7 @@ class Division:
         """Return a part of it, to be sent to a worker."""
         batch = self._shipment.batch
         items = batch.items[start:stop]
-        return Shipment(batch.with_items(items), partial(self.take, start))
+        return Shipment(batch.with_items(items), partial(self.take, start), True)
 
     def take(self, start: int, out: Any) -> None:
         """Take what came of the tasks from the one of number `start` on."""

@@ -11,9 +11,22 @@ from .packing import Results
 class Shipment:
     """One batch on its way there and back."""
 
-    __slots__ = ("batch", "callback", "due", "future", "patience", "sendings", "values")
+    __slots__ = (
+        "batch",
+        "callback",
+        "due",
+        "future",
+        "is_part",
+        "patience",
+        "sendings",
+        "values",
+    )
 
-    def __init__(self, batch: Any, callback: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, batch: Any, callback: Callable[[Any], Any], is_part: bool = False
+    ) -> None:
+        #: it is known to be long, and so waits here until a worker is free
+        self.is_part = is_part
         self.batch = batch
         self.callback = callback
         self.future: Any = None

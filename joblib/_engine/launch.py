@@ -90,12 +90,12 @@ def make_run(
     watched = kind.dispatch_one_batch is not CallReport.dispatch_one_batch
     silent = not parallel.verbose and kind.print_progress is CallReport.print_progress
     window = None if controls is None else controls.max_pending_results
-    given = (iterator, n_jobs, limit, fixed is None and not window)
-    source = (
-        WindowedSource(*given, parallel.pre_dispatch, window=window)
-        if window
-        else Source(*given, parallel.pre_dispatch)
-    )
+    # what each task comes back with must be no more than its result
+    is_plain = traced is None and not (controls and controls.one_by_one)
+    divisible = backend.divides_batches and fixed is None and is_plain
+    shrinks = fixed is None and not window
+    given = (iterator, n_jobs, limit, shrinks, parallel.pre_dispatch, not divisible)
+    source = WindowedSource(*given, window=window) if window else Source(*given)
     make: Any = Run if controls is None else partial(ControlledRun, controls=controls)
     run = make(
         parallel,
@@ -115,6 +115,7 @@ def make_run(
         dispatch=parallel.dispatch_one_batch if watched else None,
         progress=None if silent else parallel.print_progress,
     )
+    run.divisible = divisible
     if traced is not None:
         run.trace(traced)
     return run, (fixed or 1) if runs_inline else 0

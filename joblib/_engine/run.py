@@ -60,7 +60,7 @@ class Run:
     # Slots, since the attributes are read several times for every batch.
     __slots__ = (
         "_credit _learn _make_job _n_paid _override _retrieve _size active awaited "
-        "backend by_callback caller condition draining draws ended error exhausted "
+        "backend by_callback caller condition divisible draining draws ended error exhausted "
         "finished is_inline jobs lock managed n_completed_batches n_completed_tasks "
         "n_dispatched_batches n_dispatched_tasks ordered over parallel pending plan "
         "ready progress source spares_workers state timeout traced whole"
@@ -123,6 +123,7 @@ class Run:
         self._make_job = make_job
         self._override = dispatch
         self.progress = progress
+        self.divisible = False  # its batches may be divided by their backend
         self.traced: Any = None  # what takes the call down, while it is traced
         # Asked once a call: does this backend do either?
         adapts = overrides(backend, "compute_batch_size")

@@ -105,6 +105,9 @@ class Source:
         Whether the last batches may be smaller than what `take` is asked for.
     pre_dispatch : "all", int or str, default="all"
         What `limit` comes from, in case that the number of workers changes.
+    fair : bool, default=True
+        Whether none of the last batches has more than an equal share of what is left,
+        however few tasks that are. They may be slower than those before them.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Source:
         limit: int | None,
         shrinks: bool = True,
         pre_dispatch: Any = "all",
+        fair: bool = True,
     ) -> None:
         self.lock = threading.Lock()
         self.exhausted = False
@@ -122,6 +126,7 @@ class Source:
         self._limit = self._budget = limit
         self._pre_dispatch = pre_dispatch
         self._shrinks = shrinks
+        self._fair = fair
         self._ahead: deque[Any] = deque()
 
     def release(self) -> None:
@@ -165,6 +170,8 @@ class Source:
             self.exhausted = len(read) < missing
             ahead.extend(read)
         if self.exhausted and read_on:
+            if self._fair:
+                least = min(least, -(-len(ahead) // self._n_jobs))
             size = share(size, len(ahead), self._n_jobs, least)
         return [ahead.popleft() for _ in range(min(size, len(ahead)))]
 

@@ -94,6 +94,14 @@ def test_the_last_batches_stay_worth_sending(batching):
     assert batching.least_batch_size == 1
 
 
+def test_batches_that_can_be_divided_may_be_larger_than_that():
+    from joblib._dask.sizing import WorkerTimedBatches
+
+    sizes = WorkerTimedBatches()
+    sizes.batch_worked(1, 0.00001)
+    assert sizes.least_batch_size == WorkerTimedBatches.FORESIGHT
+
+
 def test_the_last_batches_are_no_larger_than_the_tasks_seen_to_be_short(batching):
     for n in (1, 2, 3):
         batching.batch_completed(1, 0.00001)

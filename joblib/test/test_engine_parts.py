@@ -79,15 +79,24 @@ def test_the_last_batches_shrink():
 
 
 def test_the_last_batches_do_not_shrink_below_the_least():
-    source = Source(range(100), n_jobs=2, limit=None)
+    source = Source(range(100), n_jobs=2, limit=None, fair=False)
     sizes = []
     while batch := source.take(40, 9):
         sizes.append(len(batch))
     assert sum(sizes) == 100
     assert sizes[0] == 40 and min(sizes[:-1]) == 9
     # nor does it make batches of those that were asked to be smaller
-    source = Source(range(100), n_jobs=2, limit=None)
+    source = Source(range(100), n_jobs=2, limit=None, fair=False)
     assert {len(source.take(3, 9)) for _ in range(33)} == {3}
+
+
+def test_none_of_the_last_batches_has_more_than_its_share():
+    """Though they would be worth more: the last tasks may be slow ones."""
+    source = Source(range(8), n_jobs=4, limit=None)
+    sizes = []
+    while batch := source.take(40, 1000):
+        sizes.append(len(batch))
+    assert sizes == [2, 2, 1, 1, 1, 1]
 
 
 def test_a_size_that_was_asked_for_is_kept():
