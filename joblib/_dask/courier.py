@@ -260,6 +260,7 @@ class Courier(threading.Thread):
         finally:
             self._sharing.clear()
             self._cores.close()
+            self._divider.close()
             if self._share is not None:
                 self._share.close()
             # no cycles: whoever keeps the call would keep its backend by them
@@ -272,9 +273,7 @@ class Courier(threading.Thread):
             timely = self._condition.wait_for(self._has_work, pause)
             self._quiet = 0.0 if timely else self._quiet + (pause or 0.0)
             if self._filling:
-                self._condition.wait_for(
-                    lambda: not self._filling or self._closing, FILLING
-                )
+                self._condition.wait_for(lambda: not self._filling, FILLING)
                 self._filling = False
         if self._parent is not None and self._parent.is_called_off():
             self.abort(RuntimeError("The task that made the call was cancelled."))

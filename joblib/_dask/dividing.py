@@ -29,24 +29,33 @@ INTERVAL = 0.1
 #: and at most, if nothing could be done about those that were found
 LONGEST_INTERVAL = 2.0
 #: seconds in which workers answer, or are asked again
-SILENCE = 10.0
+SILENCE = 2.0
 
 _MISSING: Any = object()
 
 
-def results_of(out: Any) -> list[Any] | None:
-    """Return the results in what came of a batch; None if there are none."""
-    # What it fails with is not raised here: whoever keeps an error keeps the frames it
-    # went through, and with them the futures of the others.
+def results_of(out: Any) -> list[Any] | Lost | tuple[Any, ...]:
+    """Return the results in what came of a batch, or else what its call is to be told.
+
+    What that fails with is not raised here: whoever keeps an error keeps the frames it
+    went through, and with them the futures of others.
+    """
     if type(out) is Lost:
-        return None
-    results = out[0]
+        return out
+    results, seconds, *_ = out
     if isinstance(results, Results):
         try:
             results = load_results(results)
-        except Exception:  # the call will find the same
-            return None
-    return None if isinstance(results, CapturedError) else list(results)
+        except Exception as error:  # once: the next time might bring something else
+            return Lost(error)
+    if isinstance(results, CapturedError):
+        return results, seconds
+    return list(results)
+
+
+#: batches for each worker that the rest of one is divided into, at least and at most, if
+#: it has as many tasks: of equal ones some are always slower
+FEW, MANY = 2, 4
 
 
 def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
@@ -59,18 +68,23 @@ def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
     workers : int
         How many workers there are for them.
     seconds : float
-        How long one of those before them took.
+        How long one of those before them took. It may have been the only slow one: what
+        is sent out as too much can be divided again, and what is sent one by one cannot
+        be put together any more.
     shortest : float
         Seconds that batches should take.
 
     Examples
     --------
-    >>> portion(100, 4, 0.001, shortest=0.2), portion(100, 4, 0.1, shortest=0.2)
-    (13, 2)
+    >>> [portion(100, 4, seconds, shortest=0.2) for seconds in (0.001, 0.02, 2)]
+    [13, 10, 7]
+    >>> portion(12, 4, 2, shortest=0.2)
+    1
     """
-    half_share = math.ceil(n_tasks / (2 * max(workers, 1)))
-    size = int(shortest / seconds) if seconds > 0 else half_share
-    return max(1, min(size, half_share))
+    most = math.ceil(n_tasks / (FEW * max(workers, 1)))
+    least = math.ceil(n_tasks / (MANY * max(workers, 1)))
+    size = int(shortest / seconds) if seconds > 0 else most
+    return max(1, least, min(size, most))
 
 
 class Division:
@@ -91,6 +105,11 @@ class Division:
         #: the number of the first task that others were given
         self.end = len(self._results)
 
+    @property
+    def over(self) -> bool:
+        """Whether its call has heard of it."""
+        return not self._n_missing
+
     def part(self, start: int, stop: int) -> Shipment:
         """Return a part of it, to be sent to a worker."""
         batch = self._shipment.batch
@@ -102,8 +121,8 @@ class Division:
         if not self._n_missing:
             return
         results = results_of(out)
-        if results is None:
-            self._end(out)
+        if not isinstance(results, list):
+            self._end(results)
             return
         self._seconds += out[1]
         for number, result in enumerate(results, start):
@@ -169,13 +188,13 @@ class Divider:
             if not is_part:
                 return False
             division = Division(shipment)
-        if is_part:
+        division.take(0, out)
+        if is_part and not division.over:
             _, seconds, n_done = out
             if self._sizes is not None:
                 self._sizes.batch_worked(n_done, seconds)
             with self._condition:
                 self._give_out(division, n_done, seconds / n_done)
-        division.take(0, out)
         return True
 
     def _give_out(self, division: Division, start: int, seconds: float) -> None:
@@ -191,6 +210,10 @@ class Divider:
             for first in range(start, end, size)
         ]
         self._outbox.extendleft(reversed(parts))
+
+    def close(self) -> None:
+        """Divide nothing more; a question that is under way keeps nothing of the call."""
+        self._sizes, self._jobs = None, int
 
     # ------------------------------------------------- while a worker is at a task
     @property
@@ -242,20 +265,27 @@ class Divider:
                 await asyncio.wait_for(self._cut(keys), SILENCE)
         finally:
             self._asking = False
-        if self.cut:
-            with self._condition:
-                self._condition.notify_all()
 
     async def _cut(self, keys: list[str]) -> None:
         wanted = set(keys)
         held = await self._client.scheduler.processing(workers=None)
-        workers = [worker for worker in held if not wanted.isdisjoint(held[worker])]
-        if workers:
-            answers = await self._client.run(
-                cut_stints, keys, workers=workers, on_error="ignore"
-            )
-            for begun in answers.values():
-                self.cut += begun.items()
+        # each by itself: the answer of one that hangs is not waited for by the others
+        questions = [
+            self._cut_at(worker, keys)
+            for worker in held
+            if not wanted.isdisjoint(held[worker])
+        ]
+        await asyncio.gather(*questions, return_exceptions=True)
+
+    async def _cut_at(self, worker: str, keys: list[str]) -> None:
+        answers = await self._client.run(cut_stints, keys, workers=[worker])
+        for begun in answers.values():
+            self.cut += begun.items()
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
 
     def _divide(self) -> None:
         """Have others do what workers will not begin; the condition is held."""

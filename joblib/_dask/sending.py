@@ -66,7 +66,14 @@ class Sender:
             If data that they share found no scheduler.
         """
         try:
-            self._sharing.survey([shipment.batch.items for shipment in going])
+            # What is sent for the second time, in a part, is not used by more for that.
+            self._sharing.survey(
+                [
+                    shipment.batch.items
+                    for shipment in going
+                    if not shipment.is_part or shipment.sendings > 1
+                ]
+            )
         except SchedulerSilent:
             raise
         except Exception as error:

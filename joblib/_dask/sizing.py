@@ -87,7 +87,8 @@ class WorkerTimedBatches(AutoBatchingMixin):
 
         It is then divided among more workers. One of a single task cannot be.
         """
-        if batch_size < 2 or not self._n_measured:
+        n_measured = self._n_measured  # another call's end may have it forgotten
+        if batch_size < 2 or not n_measured:
             return None
-        expected = batch_size * self._seconds / self._n_measured
+        expected = batch_size * self._seconds / n_measured
         return max(LATE * expected, PATIENCE)

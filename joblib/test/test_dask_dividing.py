@@ -14,11 +14,12 @@ import pytest
 distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import sizing  # noqa: E402
+from joblib._dask import dividing, sizing  # noqa: E402
 from joblib._dask.collecting import Lost  # noqa: E402
-from joblib._dask.dividing import Divider, Division  # noqa: E402
-from joblib._dask.packing import Packed  # noqa: E402
+from joblib._dask.dividing import Divider, Division, portion  # noqa: E402
+from joblib._dask.packing import Packed, Results  # noqa: E402
 from joblib._dask.remote import run_batch  # noqa: E402
+from joblib._dask.sharing import Sharing  # noqa: E402
 from joblib._dask.shipment import Shipment  # noqa: E402
 from joblib._dask.stints import Stint, cut_stints  # noqa: E402
 from joblib._engine.batch import BatchedCalls  # noqa: E402
@@ -199,7 +200,57 @@ def test_calls_within_tasks(either, no_patience, parts):
     with parallel_config("dask", client=either):
         sums = Parallel()(delayed(inner_sum)(100) for _ in range(2 * WORKERS))
     assert sums == [5050] * 2 * WORKERS
+    in_other_processes = either.scheduler.address.startswith("tcp")
+    assert parts or in_other_processes
     check_as_before(either)
+
+
+class Unpicklable:
+    """A result that comes as far as the caller, and cannot be unpickled there."""
+
+    def __reduce__(self):
+        return raise_lookup_error, ()
+
+
+def raise_lookup_error():
+    raise LookupError("as a result")
+
+
+def return_unpicklable(x):
+    return Unpicklable()
+
+
+def leave_with(x):
+    raise SystemExit(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [(return_unpicklable, LookupError), (leave_with, SystemExit)],
+)
+@pytest.mark.parametrize("place", [20, 90])
+def test_what_fails_as_a_part_fails_the_same(
+    client, no_patience, parts, function, error, place
+):
+    tasks = quick_ones()
+    tasks[place] = delayed(function)(7)
+    with parallel_config("dask", client=client):
+        with pytest.raises(error):
+            Parallel()(tasks)
+    assert parts
+    check_as_before(client)
+
+
+def test_data_of_single_tasks_is_not_shared(client, no_patience, parts, monkeypatch):
+    """It is sent twice, but there is no other task that uses it."""
+    np = pytest.importorskip("numpy")
+    shared = []
+    monkeypatch.setattr(Sharing, "_scatter", lambda self, values: shared.append(values))
+    with parallel_config("dask", client=client):
+        tasks = [delayed(len)(np.full(2_000, i)) for i in range(100)]
+        assert Parallel()(tasks) == [2_000] * 100
+    assert parts
+    assert not shared
 
 
 def test_an_error_in_a_part(either, no_patience, parts):
@@ -235,12 +286,13 @@ def end_process_once(name, x):
     return x
 
 
-def test_a_worker_that_is_killed_having_left_the_rest():
+def test_a_worker_that_is_killed_having_left_the_rest(parts):
     slow = [delayed(end_process_once)("killed", i) for i in range(WORKERS)]
     with small_cluster(n_workers=WORKERS) as client:
         with parallel_config("dask", client=client):
             results = Parallel()([*quick_ones(), *slow])
         assert results == [*range(1, 101), *range(WORKERS)]
+        assert parts
         assert tasks_left(client) == []
 
 
@@ -359,6 +411,30 @@ def test_an_error_keeps_nothing_of_the_others(either, no_patience, parts):
     assert tasks_left(either) == []
     assert "no 7" in str(kept)
     assert parts
+
+
+def test_how_many_parts():
+    """One slow task among many is no reason to send each of the others by itself."""
+    assert portion(10_000, 2, 5.0, shortest=0.2) == 1_250
+    assert portion(10_000, 2, 1e-6, shortest=0.2) == 2_500
+    assert portion(8, 2, 5.0, shortest=0.2) == 1
+    assert portion(0, 0, 0.0, shortest=0.2) == 1
+
+
+def test_results_are_loaded_once(monkeypatch):
+    """Another time something else might come of it."""
+    loads = []
+
+    def load(packed):
+        loads.append(packed)
+        raise MemoryError("this time")
+
+    monkeypatch.setattr(dividing, "load_results", load)
+    division, out = outcomes_of()
+    results = Results.of(["a"])
+    division.take(0, (results, 0.25, 1))
+    assert loads == [results]
+    assert [str(lost.error) for lost in out] == ["this time"]
 
 
 def test_a_part_that_fails_ends_it():

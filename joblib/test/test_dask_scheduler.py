@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import pulse  # noqa: E402
+from joblib._dask.dividing import Divider  # noqa: E402
 
 from .dask_command import command_line_cluster, wait_for  # noqa: E402
 from .dask_common import (  # noqa: E402
@@ -81,7 +83,10 @@ def check_names(error, function):
 
 
 # -------------------------------------------------------------------- it freezes
-def test_a_scheduler_that_freezes_while_tasks_run(cluster, client):
+@pytest.mark.parametrize("pause", [math.inf, 0.1])
+def test_a_scheduler_that_freezes_while_tasks_run(cluster, client, monkeypatch, pause):
+    """With a pause it is also looked for batches that take too long."""
+    monkeypatch.setattr(Divider, "pause", pause)
     call = Call([delayed(hold)("frozen", i) for i in range(4)], client=client)
     wait_until_begun("frozen", client)
     cluster.scheduler.signal(signal.SIGSTOP)
