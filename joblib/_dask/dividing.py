@@ -182,6 +182,15 @@ class Divider:
 
     def receive(self, shipment: Shipment, out: Any) -> bool:
         """Take what came of a batch, if that is a part; False if it is for its call."""
+        try:
+            return self._receive(shipment, out)
+        except (
+            BaseException
+        ) as error:  # such as a lack of memory: nobody waits for ever
+            shipment.callback(Lost(error))
+            return True
+
+    def _receive(self, shipment: Shipment, out: Any) -> bool:
         is_part = type(out) is tuple and len(out) == 3
         division = self._divisions.pop(shipment, None)
         if division is None:

@@ -47,16 +47,19 @@ class Stint:
         lock = self._lock
         for task in self._tasks:
             with lock:
-                if self._cut or (self._begun and perf_counter() > self._end):
+                if self._begun and (self._cut or perf_counter() > self._end):
                     return
                 self._begun += 1
             yield task
 
     def cut(self) -> int:
-        """Have no further task begun; return how many were. From any thread."""
+        """Have no further task begun; return how many were. From any thread.
+
+        The first task is, in any case.
+        """
         with self._lock:
             self._cut = True
-            return self._begun
+            return max(self._begun, 1)
 
 
 def run_stint(batch: Any, seconds: float) -> list[Any]:

@@ -367,6 +367,13 @@ def test_a_stint_is_cut_while_a_task_runs():
     assert begun == [None, 2]
 
 
+def test_a_stint_that_is_cut_at_once_still_does_a_task():
+    """Else nobody might do any: each would leave it to others."""
+    stint = Stint([0, 1, 2], 60.0)
+    assert stint.cut() == 1
+    assert list(stint) == [0]
+
+
 def test_what_is_not_under_way_is_not_cut():
     assert cut_stints(["no such key"]) == {}
 
@@ -501,6 +508,16 @@ def test_what_a_worker_leaves_waits_to_be_sent(late):
     items = [part.batch.items for part in outbox]
     assert items == [[(increment, (i,), {})] for i in (1, 2, 3)]
     assert away == {shipment}
+
+
+def test_what_cannot_be_divided_is_told(late, monkeypatch):
+    """The call waits for it."""
+    divider, shipment, _ = late
+    told: list = []
+    shipment.callback = told.append
+    monkeypatch.setattr(Division, "part", lambda *_: 1 / 0)
+    assert divider.receive(shipment, (["a"], 0.5, 1))
+    assert [type(out.error) for out in told] == [ZeroDivisionError]
 
 
 def test_a_call_is_done_though_workers_do_not_answer(threads, monkeypatch):
