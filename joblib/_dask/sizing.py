@@ -7,7 +7,7 @@ seconds of work along with the results.
 
 from __future__ import annotations
 
-from .._backends.autobatch import AutoBatchingMixin, BatchDecision
+from .._backends.autobatch import NEWEST_WEIGHT, AutoBatchingMixin, BatchDecision
 
 #: seconds that batches should take, at least, and the last ones, which shrink
 SHORTEST, LEAST = 0.2, 0.03
@@ -17,8 +17,8 @@ SHORTEST, LEAST = 0.2, 0.03
 SHORTEST_EACH, LEAST_EACH = 0.01, 0.002
 #: however many workers there are
 LONGEST_SHORTEST, LONGEST_LEAST = 1.0, 0.2
-#: A worker leaves the rest of a batch that takes so many times as long as it should, but
-#: no sooner than after so many seconds: to send the rest elsewhere has its price, too.
+#: A worker leaves the rest of a batch that takes so many times as long as was thought,
+#: but no sooner than after so many seconds: to send it elsewhere has its price, too.
 LATE, PATIENCE = 3, 0.1
 
 
@@ -47,8 +47,9 @@ class WorkerTimedBatches(AutoBatchingMixin):
     LEAST_BATCH_DURATION: float = LEAST
     FORESIGHT = 4
 
-    #: seconds that workers have spent on the tasks that all this was learnt from
-    _seconds: float = 0.0
+    #: seconds that a task takes: an average that forgets, since the first ones may have
+    #: imported what the others only use
+    _each: float = 0.0
 
     def serve(self, workers: int) -> None:
         """Choose sizes for so many workers, whose batches share one scheduler."""
@@ -74,21 +75,23 @@ class WorkerTimedBatches(AutoBatchingMixin):
     def batch_worked(self, batch_size: int, seconds: float) -> None:
         """Learn that a worker spent `seconds` on a batch."""
         if seconds > 0:
-            self._seconds += seconds
+            each = seconds / batch_size
+            before = self._each or each
+            self._each = before + NEWEST_WEIGHT * (each - before)
         super().batch_completed(batch_size, seconds)
 
     def reset_batch_stats(self) -> None:
         """Forget what was learnt."""
         super().reset_batch_stats()
-        self._seconds = 0.0
+        self._each = 0.0
 
     def patience_with(self, batch_size: int) -> float | None:
         """Return after how many seconds a batch takes too long; None for never.
 
         It is then divided among more workers. One of a single task cannot be.
         """
-        n_measured = self._n_measured  # another call's end may have it forgotten
-        if batch_size < 2 or not n_measured:
+        each = self._each
+        if batch_size < 2 or not each:
             return None
-        expected = batch_size * self._seconds / n_measured
-        return max(LATE * expected, PATIENCE)
+        limit = max(LATE * each * batch_size, PATIENCE)
+        return min(limit, self.MAX_IDEAL_BATCH_DURATION)

@@ -15,6 +15,7 @@ distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import dividing, sizing  # noqa: E402
+from joblib._dask.backend import DaskDistributedBackend  # noqa: E402
 from joblib._dask.collecting import Lost  # noqa: E402
 from joblib._dask.dividing import Divider, Division, portion  # noqa: E402
 from joblib._dask.packing import Packed, Results  # noqa: E402
@@ -286,7 +287,10 @@ def end_process_once(name, x):
     return x
 
 
-def test_a_worker_that_is_killed_having_left_the_rest(parts):
+def test_a_worker_that_is_killed_having_left_the_rest(parts, monkeypatch):
+    # once one task is done, all the others make one batch
+    monkeypatch.setattr(DaskDistributedBackend, "FORESIGHT", 1_000)
+    monkeypatch.setattr(DaskDistributedBackend, "LEAST_BATCH_DURATION", 1_000.0)
     slow = [delayed(end_process_once)("killed", i) for i in range(WORKERS)]
     with small_cluster(n_workers=WORKERS) as client:
         with parallel_config("dask", client=client):
@@ -341,10 +345,15 @@ def test_what_stays_together(threads, no_patience, parts, seen, context, options
 def test_a_single_task_is_not_divided():
     backend = sizing.WorkerTimedBatches()
     assert backend.patience_with(10) is None  # nothing is known yet
-    backend.batch_worked(4, 2.0)
+    backend.batch_worked(4, 0.2)
     assert backend.patience_with(1) is None
-    assert backend.patience_with(10) == sizing.LATE * 5.0
-    assert backend.patience_with(2) == sizing.LATE * 1.0
+    assert backend.patience_with(10) == pytest.approx(sizing.LATE * 0.5)
+    assert backend.patience_with(2) == pytest.approx(sizing.LATE * 0.1)
+    # no batch should take longer than this, whatever the first tasks have taken
+    assert backend.patience_with(100) == backend.MAX_IDEAL_BATCH_DURATION
+    for _ in range(40):
+        backend.batch_worked(4, 0.0004)
+    assert backend.patience_with(2) == sizing.PATIENCE
     backend.reset_batch_stats()
     assert backend.patience_with(10) is None
 
