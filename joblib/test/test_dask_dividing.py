@@ -86,6 +86,14 @@ def no_patience(monkeypatch):
 
 
 @pytest.fixture
+def all_in_one(monkeypatch):
+    """Once one task is done, all that are left make one batch."""
+    kind, size = DaskDistributedBackend, property(lambda _: 1_000, lambda *_: None)
+    monkeypatch.setattr(kind, "compute_batch_size", lambda self: 1_000)
+    monkeypatch.setattr(kind, "least_batch_size", size)
+
+
+@pytest.fixture
 def parts(monkeypatch):
     """How many tasks the parts of divided batches have."""
     sizes, part = [], Division.part
@@ -119,8 +127,9 @@ def quick_ones(n=100):
 
 # ---------------------------------------------------------------- what users see
 @pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
-def test_slow_tasks_behind_quick_ones_run_at_the_same_time(either, return_as):
-    """All that are left would be one batch, as far as the quick ones tell."""
+def test_slow_tasks_behind_quick_ones_run_at_the_same_time(
+    either, all_in_one, parts, return_as
+):
     slow = [delayed(meet)(f"{return_as}-{id(either)}", i) for i in range(WORKERS)]
     with parallel_config("dask", client=either):
         results = list(Parallel(return_as=return_as)([*quick_ones(), *slow]))
@@ -128,6 +137,7 @@ def test_slow_tasks_behind_quick_ones_run_at_the_same_time(either, return_as):
     if return_as == "generator_unordered":
         results, expected = sorted(results), sorted(expected)
     assert results == expected
+    assert parts
     check_as_before(either)
 
 
@@ -287,10 +297,7 @@ def end_process_once(name, x):
     return x
 
 
-def test_a_worker_that_is_killed_having_left_the_rest(parts, monkeypatch):
-    # once one task is done, all the others make one batch
-    monkeypatch.setattr(DaskDistributedBackend, "FORESIGHT", 1_000)
-    monkeypatch.setattr(DaskDistributedBackend, "LEAST_BATCH_DURATION", 1_000.0)
+def test_a_worker_that_is_killed_having_left_the_rest(all_in_one, parts):
     slow = [delayed(end_process_once)("killed", i) for i in range(WORKERS)]
     with small_cluster(n_workers=WORKERS) as client:
         with parallel_config("dask", client=client):
