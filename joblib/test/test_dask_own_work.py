@@ -356,6 +356,10 @@ def test_an_argument_that_cannot_be_pickled(one):
     assert "Argument 0 of the function 'increment'" in message and cause is TypeError
 
 
+#: tasks of nothing that take much longer than any news takes on a crowded machine
+MANY = 50_000
+
+
 def fail_when_told(name, i):
     """The second task fails while the first one, the caller's own, is running."""
     if i == 1:
@@ -369,7 +373,7 @@ def call_fail_when_told(name):
     begun = []
 
     def tasks():
-        for i in range(50):
+        for i in range(MANY):
             begun.append(i)
             yield delayed(fail_when_told)(name, i)
 
@@ -389,7 +393,7 @@ def test_an_error_elsewhere_ends_the_work(two):
         distributed.Event(name, client=two).set()
         [(args, begun)] = outputs
     assert args == ("second",)
-    assert begun < 50
+    assert begun < MANY
 
 
 def states_seen(client):
