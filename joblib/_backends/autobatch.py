@@ -85,8 +85,6 @@ class AutoBatchingMixin:
     #: seconds: the last batches, which shrink so that all workers end at about the
     #: same time, do not become shorter than this
     LEAST_BATCH_DURATION = 0.001
-    #: nor are they larger than so many times the tasks that have been measured
-    FORESIGHT = 1
     #: a batch grows at most by this factor in one step, unless it is far too small
     MAX_GROWTH: float = MAX_GROWTH
 
@@ -147,8 +145,7 @@ class AutoBatchingMixin:
             # one batch, other workers would have nothing to do meanwhile.
             self._n_measured += batch_size
             least = int(batch_size * self.LEAST_BATCH_DURATION / duration)
-            known = self.FORESIGHT * self._n_measured
-            self.least_batch_size = max(min(least, known), 1)
+            self.least_batch_size = max(min(least, self._foreseen()), 1)
         if batch_size != self._effective_batch_size:
             # sent before the size changed, or the short last one
             return
@@ -157,6 +154,10 @@ class AutoBatchingMixin:
             self._smoothed_batch_duration = duration
         else:
             self._smoothed_batch_duration = before + NEWEST_WEIGHT * (duration - before)
+
+    def _foreseen(self) -> int:
+        """Return of how many more tasks those that were measured tell something."""
+        return self._n_measured
 
     def reset_batch_stats(self) -> None:
         """Forget what was learnt: the tasks of the next call may be others."""

@@ -303,6 +303,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             seconds_of(self.wait_for_workers_timeout),
             OwnWork(in_process, context, sizes) if works else None,
             sizes,
+            self.batch_worked,
         )
         with self._lock:
             self._couriers[call] = courier
@@ -341,12 +342,10 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
                 raise out.error
             finally:
                 out = None  # the error refers to this frame: no cycle through it
-        results, seconds = out
+        results = out[0]
         if isinstance(results, Results):
             results = load_results(results)
-        results = unwrap(results)
-        self.batch_worked(len(results), seconds)
-        return results
+        return unwrap(results)
 
 
 @contextmanager

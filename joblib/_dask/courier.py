@@ -30,7 +30,7 @@ from .counting import (
     limit_on,
 )
 from .dividing import Divider
-from .losses import explained, lost_values, sent_again
+from .losses import explained, lost_values, report, sent_again
 from .own_share import OwnShare
 from .own_work import OwnWork, await_end, has_failed
 from .parents import current_task
@@ -40,7 +40,7 @@ from .scouting import Scouts
 from .sending import Sender
 from .sharing import Sharing
 from .shipment import Shipment
-from .sizing import WorkerTimedBatches
+from .sizing import WorkerTimedBatches, learn_from
 
 #: the same where the call is a task's: the task may have been cancelled, and what it
 #: has started must soon go, level by level
@@ -74,6 +74,8 @@ class Courier(threading.Thread):
         What the caller, a task, runs batches with while it waits, if it may.
     sizes : WorkerTimedBatches, optional
         What knows how long batches should take; those that take longer are divided.
+    learn : callable, optional
+        Is told of each batch how many tasks were done, and in how many seconds.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Courier(threading.Thread):
         patience: float,
         own_work: OwnWork | None = None,
         sizes: WorkerTimedBatches | None = None,
+        learn: Callable[[int, float], None] | None = None,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
         self._client = client
         self._sharing = sharing
+        self._learn = learn
         options = {"fifo_timeout": 0, **options}
         priority = options.get("priority", 0)
         self._n_jobs = n_jobs
@@ -227,8 +231,12 @@ class Courier(threading.Thread):
         return self._share is not None and self._share.is_all()
 
     def _has_work(self) -> bool:
-        news = self._arrived or self._resized or self._divider.cut
-        if news or self._error is not None:
+        if (
+            self._arrived
+            or self._resized
+            or self._divider.cut
+            or self._error is not None
+        ):
             return True
         if self._outbox:
             lacks = self._share is not None and self._share.lacks()
@@ -265,7 +273,7 @@ class Courier(threading.Thread):
                 self._share.close()
             # no cycles: whoever keeps the call would keep its backend by them
             del self._collector, self._cores, self._divider, self._sender, self.call
-            self._share = None
+            self._share = self._learn = None
 
     def _turn(self) -> bool:
         with self._condition:
@@ -284,7 +292,9 @@ class Courier(threading.Thread):
         if self._resized:
             self._resize()
         # If the call is given up, what has arrived goes the same way as the rest.
-        for shipment, out in self._take_in() if self._error is None else ():
+        arrived = self._take_in() if self._error is None else []
+        learn_from(arrived, self._learn)
+        for shipment, out in arrived:
             self._call_back(shipment, out)
         if self._share is not None and self._share.brought:
             with self._condition:
@@ -373,12 +383,8 @@ class Courier(threading.Thread):
         try:
             if not self._divider.receive(shipment, shipment.named(out)):
                 shipment.callback(out)
-        except BaseException as error:  # the other batches still have to come home
-            threading.excepthook(
-                threading.ExceptHookArgs(
-                    (type(error), error, error.__traceback__, self)
-                )
-            )
+        except BaseException as error:
+            report(error, self)
         finally:
             out = None
 

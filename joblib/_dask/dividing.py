@@ -55,7 +55,7 @@ def results_of(out: Any) -> list[Any] | Lost | tuple[Any, ...]:
 
 #: batches for each worker that the rest of one is divided into, at least and at most, if
 #: it has as many tasks: of equal ones some are always slower
-FEW, MANY = 2, 4
+FEW, MANY = 2, 8
 
 
 def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
@@ -77,7 +77,7 @@ def portion(n_tasks: int, workers: int, seconds: float, shortest: float) -> int:
     Examples
     --------
     >>> [portion(100, 4, seconds, shortest=0.2) for seconds in (0.001, 0.02, 2)]
-    [13, 10, 7]
+    [13, 10, 4]
     >>> portion(12, 4, 2, shortest=0.2)
     1
     """
@@ -200,8 +200,6 @@ class Divider:
         division.take(0, out)
         if is_part and not division.over:
             _, seconds, n_done = out
-            if self._sizes is not None:
-                self._sizes.batch_worked(n_done, seconds)
             with self._condition:
                 self._give_out(division, n_done, seconds / n_done)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from pickle import PicklingError
 from typing import Any
@@ -74,6 +75,13 @@ def explain_loss(batch: Any, lost: Lost, client: Any) -> BaseException:
     )
     told.__cause__ = error
     return told
+
+
+def report(error: BaseException, thread: threading.Thread) -> None:
+    """Report what a callback has raised: other batches still have to come home."""
+    kind = type(error)
+    args = threading.ExceptHookArgs((kind, error, error.__traceback__, thread))
+    threading.excepthook(args)
 
 
 def lost_values(shipment: Shipment) -> list[Any]:

@@ -7,7 +7,16 @@ seconds of work along with the results.
 
 from __future__ import annotations
 
-from .._backends.autobatch import NEWEST_WEIGHT, AutoBatchingMixin, BatchDecision
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._backends.autobatch import (
+    NEWEST_WEIGHT,
+    AutoBatchingMixin,
+    BatchDecision,
+    decide_batch_size,
+)
+from .shipment import Shipment
 
 #: seconds that batches should take, at least, and the last ones, which shrink
 SHORTEST, LEAST = 0.2, 0.03
@@ -45,6 +54,7 @@ class WorkerTimedBatches(AutoBatchingMixin):
     MAX_GROWTH = 256
     MIN_IDEAL_BATCH_DURATION: float = SHORTEST
     LEAST_BATCH_DURATION: float = LEAST
+    #: the first few tasks that are measured tell of so many times as many
     FORESIGHT = 4
 
     #: seconds that a task takes: an average that forgets, since the first ones may have
@@ -67,7 +77,22 @@ class WorkerTimedBatches(AutoBatchingMixin):
         if measured >= self.MIN_IDEAL_BATCH_DURATION / 2:
             if measured <= self.MAX_IDEAL_BATCH_DURATION:
                 return BatchDecision(self._effective_batch_size, None)
-        return super()._decide_batch_size(measured)
+        size = self._effective_batch_size
+        return decide_batch_size(
+            size,
+            measured,
+            self.MIN_IDEAL_BATCH_DURATION,
+            self.MAX_IDEAL_BATCH_DURATION,
+            max(self.MAX_GROWTH, self._foreseen() / size),
+        )
+
+    def _foreseen(self) -> int:
+        """Return of how many more tasks those that were measured tell something.
+
+        If n of them were alike, the next one is another by a chance of at most about
+        1/n: n batches of n hold a few of those, and are divided.
+        """
+        return self._n_measured * max(self.FORESIGHT, self._n_measured)
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""
@@ -95,3 +120,16 @@ class WorkerTimedBatches(AutoBatchingMixin):
             return None
         limit = max(LATE * each * batch_size, PATIENCE)
         return min(limit, self.MAX_IDEAL_BATCH_DURATION)
+
+
+def learn_from(
+    arrived: Iterable[tuple[Shipment, Any]], learn: Callable[[int, float], None] | None
+) -> None:
+    """Have `learn` told of all batches that have come together, how long they took.
+
+    Before any of them is answered with the next batch, whose size goes by that.
+    """
+    for shipment, out in arrived:
+        if learn is not None and type(out) is tuple:
+            _, seconds, *done = out
+            learn(done[0] if done else len(shipment.batch.items), seconds)

@@ -100,6 +100,38 @@ def test_batches_that_can_be_divided_may_be_larger_than_that():
     sizes = WorkerTimedBatches()
     sizes.batch_worked(1, 0.00001)
     assert sizes.least_batch_size == WorkerTimedBatches.FORESIGHT
+    for _ in range(15):
+        sizes.batch_worked(1, 0.00001)
+    assert sizes.least_batch_size == 16 * 16
+
+
+def test_batches_that_can_be_divided_grow_with_what_is_known():
+    """In one step, however far it is, once many tasks were seen to be short."""
+    from joblib._dask.sizing import WorkerTimedBatches
+
+    few, many = WorkerTimedBatches(), WorkerTimedBatches()
+    for sizes, n in ((few, 2), (many, 100)):
+        for _ in range(n):
+            sizes.batch_worked(1, 0.0001)
+    assert few.compute_batch_size() == WorkerTimedBatches.MAX_GROWTH
+    assert many.compute_batch_size() == 2500  # 1.25 times the shortest, of 0.2 s
+    few.batch_worked(WorkerTimedBatches.MAX_GROWTH, 0.0256)
+    assert few.compute_batch_size() == 2500
+
+
+def test_what_comes_together_is_learnt_from_together():
+    """Whole batches, and those of which a worker has done a part; not what is lost."""
+    from joblib._dask.collecting import Lost
+    from joblib._dask.shipment import Shipment
+    from joblib._dask.sizing import learn_from
+    from joblib._engine.batch import BatchedCalls
+
+    shipment = Shipment(BatchedCalls([(abs, (1,), {})] * 5, None), print)
+    outs = [([1] * 5, 0.5), ([1] * 2, 0.2, 2), Lost(ValueError())]
+    learnt = []
+    learn_from([(shipment, out) for out in outs], lambda *args: learnt.append(args))
+    assert learnt == [(5, 0.5), (2, 0.2)]
+    learn_from([(shipment, outs[0])], None)
 
 
 def test_the_last_batches_are_no_larger_than_the_tasks_seen_to_be_short(batching):

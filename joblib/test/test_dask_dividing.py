@@ -438,7 +438,7 @@ def test_an_error_keeps_nothing_of_the_others(either, no_patience, parts):
 
 def test_how_many_parts():
     """One slow task among many is no reason to send each of the others by itself."""
-    assert portion(10_000, 2, 5.0, shortest=0.2) == 1_250
+    assert portion(10_000, 2, 5.0, shortest=0.2) == 625
     assert portion(10_000, 2, 1e-6, shortest=0.2) == 2_500
     assert portion(8, 2, 5.0, shortest=0.2) == 1
     assert portion(0, 0, 0.0, shortest=0.2) == 1
