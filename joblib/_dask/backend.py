@@ -301,9 +301,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             self._count_cores(),
             in_process,
             seconds_of(self.wait_for_workers_timeout),
+            self,
             OwnWork(in_process, context, sizes) if works else None,
-            sizes,
-            self.batch_worked,
         )
         with self._lock:
             self._couriers[call] = courier

@@ -70,12 +70,11 @@ class Courier(threading.Thread):
         Client and workers share a process.
     patience : float
         For how many seconds the cluster may be without workers, at least.
+    sizes : WorkerTimedBatches
+        What learns how long batches take. Of a call that may have them divided, those
+        are that take longer than they should.
     own_work : OwnWork, optional
         What the caller, a task, runs batches with while it waits, if it may.
-    sizes : WorkerTimedBatches, optional
-        What knows how long batches should take; those that take longer are divided.
-    learn : callable, optional
-        Is told of each batch how many tasks were done, and in how many seconds.
     """
 
     def __init__(
@@ -88,15 +87,15 @@ class Courier(threading.Thread):
         cores: int,
         in_process: bool,
         patience: float,
+        sizes: WorkerTimedBatches,
         own_work: OwnWork | None = None,
-        sizes: WorkerTimedBatches | None = None,
-        learn: Callable[[int, float], None] | None = None,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
         self._client = client
         self._sharing = sharing
-        self._learn = learn
+        self._learn: Callable[[int, float], None] | None = sizes.batch_worked
+        bound = sizes if getattr(call, "divisible", False) else None
         options = {"fifo_timeout": 0, **options}
         priority = options.get("priority", 0)
         self._n_jobs = n_jobs
@@ -106,7 +105,7 @@ class Courier(threading.Thread):
         self._parent = current_task()
         if self._parent is not None:
             self._parent.put_forward(options)
-        self._sender = Sender(client, sharing, options, in_process, self._settle, sizes)
+        self._sender = Sender(client, sharing, options, in_process, self._settle, bound)
         self._quiet = 0.0  # seconds for which nothing has come
         self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
         # With a limit, each completion is waited for: the next batch is held back.
@@ -130,7 +129,7 @@ class Courier(threading.Thread):
         self._closing = False
         self._error: BaseException | None = None
         here = self._condition, self._outbox, self._away
-        self._divider = Divider(client, sizes, *here, self._jobs)
+        self._divider = Divider(client, bound, *here, self._jobs)
         self._share: OwnShare | None = None
         if own_work is not None:
             scouts = Scouts(client, priority, cores, self._notify)
@@ -231,12 +230,8 @@ class Courier(threading.Thread):
         return self._share is not None and self._share.is_all()
 
     def _has_work(self) -> bool:
-        if (
-            self._arrived
-            or self._resized
-            or self._divider.cut
-            or self._error is not None
-        ):
+        news = self._arrived or self._resized or self._divider.cut
+        if news or self._error is not None:
             return True
         if self._outbox:
             lacks = self._share is not None and self._share.lacks()
