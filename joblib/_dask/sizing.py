@@ -74,17 +74,18 @@ class WorkerTimedBatches(AutoBatchingMixin):
 
         Two tasks in a batch end later than each in one of its own.
         """
-        if measured >= self.MIN_IDEAL_BATCH_DURATION / 2:
-            if measured <= self.MAX_IDEAL_BATCH_DURATION:
-                return BatchDecision(self._effective_batch_size, None)
         size = self._effective_batch_size
-        return decide_batch_size(
-            size,
-            measured,
-            self.MIN_IDEAL_BATCH_DURATION,
-            self.MAX_IDEAL_BATCH_DURATION,
-            max(self.MAX_GROWTH, self._foreseen() / size),
-        )
+        shortest, longest = self.MIN_IDEAL_BATCH_DURATION, self.MAX_IDEAL_BATCH_DURATION
+        growth = self._foreseen() / size
+        if measured:
+            growth = max(growth, self.MAX_GROWTH)
+        else:
+            # none of that size has come back yet, but smaller ones tell more than before
+            measured = self._each * size
+        enough = measured >= shortest / 2 or growth < 2
+        if enough and measured <= longest:
+            return BatchDecision(size, None)
+        return decide_batch_size(size, measured, shortest, longest, growth)
 
     def _foreseen(self) -> int:
         """Return of how many more tasks those that were measured tell something.

@@ -119,6 +119,24 @@ def test_batches_that_can_be_divided_grow_with_what_is_known():
     assert few.compute_batch_size() == 2500
 
 
+def test_batches_go_by_those_of_another_size_until_one_comes_back():
+    """The first result decides for all that are sent before the next one."""
+    from joblib._dask.sizing import WorkerTimedBatches
+
+    sizes = WorkerTimedBatches()
+    sizes.batch_worked(1, 0.00001)
+    assert sizes.compute_batch_size() == (first := sizes.compute_batch_size())
+    for _ in range(15):
+        sizes.batch_worked(1, 0.00001)
+        assert sizes.compute_batch_size() == first  # it may be the only short one
+    for _ in range(84):
+        sizes.batch_worked(1, 0.00001)
+    assert 5_000 < sizes.compute_batch_size() <= 10_000
+    for _ in range(10):
+        sizes.batch_worked(1, 1.0)
+    assert sizes.compute_batch_size() == 1
+
+
 def test_what_comes_together_is_learnt_from_together():
     """Whole batches, and those of which a worker has done a part; not what is lost."""
     from joblib._dask.collecting import Lost
