@@ -111,7 +111,7 @@ class AutoBatchingMixin:
         """Return how many tasks the next batch should hold."""
         if self._sends_alone:
             return 1
-        measured = self._smoothed_batch_duration
+        measured = self._measured_duration()
         size, reason = self._decide_batch_size(measured)
         if reason is not None:
             self._effective_batch_size = size
@@ -119,6 +119,10 @@ class AutoBatchingMixin:
             self._smoothed_batch_duration = self._DEFAULT_SMOOTHED_BATCH_DURATION
             self._tell(reason, measured, size)
         return size
+
+    def _measured_duration(self) -> float:
+        """Return what a batch takes in seconds; 0 if none has ended."""
+        return self._smoothed_batch_duration
 
     def _decide_batch_size(self, measured: float) -> BatchDecision:
         """Return the next batch size, given what a batch takes in seconds."""

@@ -290,7 +290,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         options.update(options_for(getattr(parallel, "_controls", None)))
         n_jobs = None if parallel is None else self._asked.get(parallel)
         works = may_work(call, parallel, client, self.submit_kwargs)
-        sizes = self if getattr(call, "divisible", False) else None
+        self.divided = getattr(call, "divisible", False)
+        sizes = self if self.divided else None
         context = self._context or copy_context()
         courier = Courier(
             call,
@@ -301,7 +302,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             self._count_cores(),
             in_process,
             seconds_of(self.wait_for_workers_timeout),
-            self,
+            None if call is None else self,
             OwnWork(in_process, context, sizes) if works else None,
         )
         with self._lock:

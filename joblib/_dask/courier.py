@@ -70,9 +70,8 @@ class Courier(threading.Thread):
         Client and workers share a process.
     patience : float
         For how many seconds the cluster may be without workers, at least.
-    sizes : WorkerTimedBatches
-        What learns how long batches take. Of a call that may have them divided, those
-        are that take longer than they should.
+    sizes : WorkerTimedBatches, optional
+        What learns how long batches take. Those of a call that allows it are divided.
     own_work : OwnWork, optional
         What the caller, a task, runs batches with while it waits, if it may.
     """
@@ -87,14 +86,14 @@ class Courier(threading.Thread):
         cores: int,
         in_process: bool,
         patience: float,
-        sizes: WorkerTimedBatches,
+        sizes: WorkerTimedBatches | None = None,
         own_work: OwnWork | None = None,
     ) -> None:
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
         self._client = client
         self._sharing = sharing
-        self._learn: Callable[[int, float], None] | None = sizes.batch_worked
+        self._sizes = sizes
         bound = sizes if getattr(call, "divisible", False) else None
         options = {"fifo_timeout": 0, **options}
         priority = options.get("priority", 0)
@@ -268,7 +267,7 @@ class Courier(threading.Thread):
                 self._share.close()
             # no cycles: whoever keeps the call would keep its backend by them
             del self._collector, self._cores, self._divider, self._sender, self.call
-            self._share = self._learn = None
+            self._share = self._sizes = None
 
     def _turn(self) -> bool:
         with self._condition:
@@ -288,9 +287,8 @@ class Courier(threading.Thread):
             self._resize()
         # If the call is given up, what has arrived goes the same way as the rest.
         arrived = self._take_in() if self._error is None else []
-        learn_from(arrived, self._learn)
-        for shipment, out in arrived:
-            self._call_back(shipment, out)
+        while arrived:  # an error that is kept refers to this list, too
+            self._call_back(*arrived.pop(0))
         if self._share is not None and self._share.brought:
             with self._condition:
                 self._share.brought = sum(one[1] is None for one in self._arrived)
@@ -346,12 +344,14 @@ class Courier(threading.Thread):
         # task and its data on the cluster: all are let go of before.
         with self._condition:
             arrived, self._arrived = self._arrived, []
-            return [
+            done = [
                 (shipment, out)
                 for shipment, future, out in arrived
                 # what was sent again meanwhile is awaited anew
                 if shipment.future is future and self._finish(shipment, out)
             ]
+            learn_from(done, None if self._error else self._sizes)
+            return done
 
     def _finish(self, shipment: Shipment, out: Any) -> bool:
         """Take a batch off the list, the condition held; False if it goes again."""

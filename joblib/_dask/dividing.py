@@ -95,10 +95,15 @@ class Division:
     shipment : Shipment
         The batch as it was sent. Its call hears of it once all parts have come, or one
         has failed.
+    sizes : WorkerTimedBatches, optional
+        What learns how long the whole took: its size was the wrong one.
     """
 
-    def __init__(self, shipment: Shipment) -> None:
+    def __init__(
+        self, shipment: Shipment, sizes: WorkerTimedBatches | None = None
+    ) -> None:
         self._shipment = shipment
+        self._sizes = sizes
         self._results = [_MISSING] * len(shipment.batch.items)
         self._n_missing = len(self._results)
         self._seconds = 0.0
@@ -131,10 +136,13 @@ class Division:
                 self._results[number] = result
                 self._n_missing -= 1
         if not self._n_missing:
+            if self._sizes is not None:
+                self._sizes.batch_worked(len(self._results), self._seconds)
             self._end((self._results, self._seconds))
 
     def _end(self, out: Any) -> None:
         callback, self._n_missing, self._results = self._shipment.callback, 0, []
+        self._sizes = None
         callback(out)
 
 
@@ -196,7 +204,7 @@ class Divider:
         if division is None:
             if not is_part:
                 return False
-            division = Division(shipment)
+            division = Division(shipment, self._sizes)
         division.take(0, out)
         if is_part and not division.over:
             _, seconds, n_done = out
@@ -307,6 +315,7 @@ class Divider:
             if shipment is not None and shipment not in self._divisions:
                 shipment.due = math.inf
                 self._wait = INTERVAL
-                division = self._divisions[shipment] = Division(shipment)
-                # one task takes too long for what a batch should take: one for each
+                division = Division(shipment, self._sizes)
+                self._divisions[shipment] = division
+                # one task takes longer than a batch should: as many parts as may be
                 self._give_out(division, begun, math.inf)

@@ -7,7 +7,7 @@ seconds of work along with the results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .._backends.autobatch import (
@@ -60,6 +60,10 @@ class WorkerTimedBatches(AutoBatchingMixin):
     #: seconds that a task takes: an average that forgets, since the first ones may have
     #: imported what the others only use
     _each: float = 0.0
+    #: seconds that all have taken that were measured
+    _seconds: float = 0.0
+    #: whether a batch that takes too long is divided
+    divided: bool = False
 
     def serve(self, workers: int) -> None:
         """Choose sizes for so many workers, whose batches share one scheduler."""
@@ -76,24 +80,36 @@ class WorkerTimedBatches(AutoBatchingMixin):
         """
         size = self._effective_batch_size
         shortest, longest = self.MIN_IDEAL_BATCH_DURATION, self.MAX_IDEAL_BATCH_DURATION
-        growth = self._foreseen() / size
-        if measured:
+        growth = max(self._foreseen() / size, 1)
+        if self._smoothed_batch_duration:
             growth = max(growth, self.MAX_GROWTH)
+            enough = shortest / 2 <= measured <= longest
         else:
-            # none of that size has come back yet, but smaller ones tell more than before
-            measured = self._each * size
-        enough = measured >= shortest / 2 or growth < 2
-        if enough and measured <= longest:
+            enough = measured >= shortest / 2 or growth < 2
+        if enough:
             return BatchDecision(size, None)
         return decide_batch_size(size, measured, shortest, longest, growth)
+
+    def _measured_duration(self) -> float:
+        """Return what a batch takes in seconds.
+
+        The first to come back decides how large those are that are sent until one of
+        them does. Others that come meanwhile may tell of more tasks than it did.
+        """
+        measured = super()._measured_duration()
+        if measured or not self._n_measured:
+            return measured
+        each = max(self._each, self._seconds / self._n_measured)
+        return each * self._effective_batch_size
 
     def _foreseen(self) -> int:
         """Return of how many more tasks those that were measured tell something.
 
         If n of them were alike, the next one is another by a chance of at most about
-        1/n: n batches of n hold a few of those, and are divided.
+        1/n: n batches of n hold a few of those. Where they can be divided, they may.
         """
-        return self._n_measured * max(self.FORESIGHT, self._n_measured)
+        n = self._n_measured
+        return n * max(self.FORESIGHT, n if self.divided else 0)
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
         """Learn nothing from how long a batch was on its way."""
@@ -104,12 +120,13 @@ class WorkerTimedBatches(AutoBatchingMixin):
             each = seconds / batch_size
             before = self._each or each
             self._each = before + NEWEST_WEIGHT * (each - before)
+            self._seconds += seconds
         super().batch_completed(batch_size, seconds)
 
     def reset_batch_stats(self) -> None:
         """Forget what was learnt."""
         super().reset_batch_stats()
-        self._each = 0.0
+        self._each = self._seconds = 0.0
 
     def patience_with(self, batch_size: int) -> float | None:
         """Return after how many seconds a batch takes too long; None for never.
@@ -124,13 +141,13 @@ class WorkerTimedBatches(AutoBatchingMixin):
 
 
 def learn_from(
-    arrived: Iterable[tuple[Shipment, Any]], learn: Callable[[int, float], None] | None
+    arrived: Iterable[tuple[Shipment, Any]], sizes: WorkerTimedBatches | None
 ) -> None:
-    """Have `learn` told of all batches that have come together, how long they took.
+    """Learn from all batches that have come together how long they took.
 
     Before any of them is answered with the next batch, whose size goes by that.
     """
     for shipment, out in arrived:
-        if learn is not None and type(out) is tuple:
+        if sizes is not None and type(out) is tuple:
             _, seconds, *done = out
-            learn(done[0] if done else len(shipment.batch.items), seconds)
+            sizes.batch_worked(done[0] if done else len(shipment.batch.items), seconds)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from joblib import Parallel, delayed
 from joblib._backends.autobatch import AutoBatchingMixin, decide_batch_size
+from joblib._dask import sizing
+from joblib._dask.collecting import Lost
+from joblib._dask.shipment import Shipment
+from joblib._engine.batch import BatchedCalls
 
 SHORT, LONG = 0.2, 2.0
 
@@ -94,62 +100,104 @@ def test_the_last_batches_stay_worth_sending(batching):
     assert batching.least_batch_size == 1
 
 
-def test_batches_that_can_be_divided_may_be_larger_than_that():
-    from joblib._dask.sizing import WorkerTimedBatches
+class Noting(sizing.WorkerTimedBatches):
+    """Sizes of a call whose batches can be divided; notes what it is told of."""
 
-    sizes = WorkerTimedBatches()
-    sizes.batch_worked(1, 0.00001)
-    assert sizes.least_batch_size == WorkerTimedBatches.FORESIGHT
-    for _ in range(15):
-        sizes.batch_worked(1, 0.00001)
-    assert sizes.least_batch_size == 16 * 16
+    divided = True
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def batch_worked(self, batch_size, seconds):
+        self.told.append((batch_size, seconds))
+        super().batch_worked(batch_size, seconds)
+
+    def learn(self, times, seconds, batch_size=1):
+        for _ in range(times):
+            self.batch_worked(batch_size, batch_size * seconds)
+
+
+@pytest.mark.parametrize("divided", [True, False])
+def test_batches_that_can_be_divided_may_be_larger_than_that(divided):
+    sizes = Noting()
+    sizes.divided = divided
+    sizes.learn(1, 0.00001)
+    assert sizes.least_batch_size == sizes.FORESIGHT
+    sizes.learn(15, 0.00001)
+    assert sizes.least_batch_size == 16 * (16 if divided else sizes.FORESIGHT)
 
 
 def test_batches_that_can_be_divided_grow_with_what_is_known():
     """In one step, however far it is, once many tasks were seen to be short."""
-    from joblib._dask.sizing import WorkerTimedBatches
-
-    few, many = WorkerTimedBatches(), WorkerTimedBatches()
-    for sizes, n in ((few, 2), (many, 100)):
-        for _ in range(n):
-            sizes.batch_worked(1, 0.0001)
-    assert few.compute_batch_size() == WorkerTimedBatches.MAX_GROWTH
+    few, many = Noting(), Noting()
+    few.learn(2, 0.0001)
+    many.learn(100, 0.0001)
+    assert few.compute_batch_size() == few.MAX_GROWTH
     assert many.compute_batch_size() == 2500  # 1.25 times the shortest, of 0.2 s
-    few.batch_worked(WorkerTimedBatches.MAX_GROWTH, 0.0256)
+    few.learn(1, 0.0001, few.MAX_GROWTH)
     assert few.compute_batch_size() == 2500
 
 
-def test_batches_go_by_those_of_another_size_until_one_comes_back():
+def test_batches_grow_by_those_of_another_size_until_one_comes_back():
     """The first result decides for all that are sent before the next one."""
-    from joblib._dask.sizing import WorkerTimedBatches
-
-    sizes = WorkerTimedBatches()
-    sizes.batch_worked(1, 0.00001)
-    assert sizes.compute_batch_size() == (first := sizes.compute_batch_size())
+    sizes = Noting()
+    sizes.learn(1, 0.00001)
+    first = sizes.compute_batch_size()
     for _ in range(15):
-        sizes.batch_worked(1, 0.00001)
+        sizes.learn(1, 0.00001)
         assert sizes.compute_batch_size() == first  # it may be the only short one
-    for _ in range(84):
-        sizes.batch_worked(1, 0.00001)
-    assert 5_000 < sizes.compute_batch_size() <= 10_000
-    for _ in range(10):
-        sizes.batch_worked(1, 1.0)
+    sizes.learn(84, 0.00001)
+    assert sizes.compute_batch_size() == 10_000
+
+
+def test_batches_do_not_grow_by_others_if_some_of_them_are_long():
+    sizes = Noting()
+    sizes.learn(1, 0.00001)
+    first = sizes.compute_batch_size()
+    sizes.learn(1, 1.0)
+    sizes.learn(98, 0.00001)
+    assert sizes.compute_batch_size() == first
+
+
+def test_batches_shrink_once_they_take_too_long():
+    sizes = Noting()
+    sizes.learn(100, 0.0001)
+    size = sizes.compute_batch_size()
+    sizes.learn(3, 0.0001, size)
+    sizes.learn(1, 1.0, size)
+    assert sizes.compute_batch_size() <= 5
+
+
+def test_what_is_told_at_any_time_gives_a_size():
+    """Sizes are asked for by other threads than the one that learns."""
+    sizes = Noting()
+    sizes._each = 3.0
     assert sizes.compute_batch_size() == 1
+    sizes.learn(1, 5.0)
+    assert sizes.compute_batch_size() == 1
+
+
+def test_verbose_calls_are_told_what_the_size_comes_from(batching):
+    sizes = Noting()
+    batching.parallel.verbose, sizes.parallel = 11, batching.parallel
+    sizes.learn(1, 0.00001)
+    first = sizes.compute_batch_size()
+    sizes.learn(99, 0.00001)
+    sizes.compute_batch_size()
+    told = re.search(r"too fast \((.*)s\.\)", batching.parallel[-1])
+    assert float(told[1]) == pytest.approx(first * 0.00001)
 
 
 def test_what_comes_together_is_learnt_from_together():
     """Whole batches, and those of which a worker has done a part; not what is lost."""
-    from joblib._dask.collecting import Lost
-    from joblib._dask.shipment import Shipment
-    from joblib._dask.sizing import learn_from
-    from joblib._engine.batch import BatchedCalls
-
     shipment = Shipment(BatchedCalls([(abs, (1,), {})] * 5, None), print)
     outs = [([1] * 5, 0.5), ([1] * 2, 0.2, 2), Lost(ValueError())]
-    learnt = []
-    learn_from([(shipment, out) for out in outs], lambda *args: learnt.append(args))
-    assert learnt == [(5, 0.5), (2, 0.2)]
-    learn_from([(shipment, outs[0])], None)
+    sizes = Noting()
+    sizing.learn_from([(shipment, out) for out in outs], sizes)
+    assert sizes.told == [(5, 0.5), (2, 0.2)]
+    sizing.learn_from([(shipment, outs[0])], None)
+    assert len(sizes.told) == 2
 
 
 def test_the_last_batches_are_no_larger_than_the_tasks_seen_to_be_short(batching):

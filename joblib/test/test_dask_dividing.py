@@ -460,6 +460,20 @@ def test_results_are_loaded_once(monkeypatch):
     assert [str(lost.error) for lost in out] == ["this time"]
 
 
+def test_a_divided_batch_is_learnt_from_as_a_whole_once_it_is_done():
+    """Its size was the wrong one, and no other batch of that size may come back."""
+    batch = BatchedCalls([(increment, (i,), {}) for i in range(4)], None)
+    sizes, told, out = sizing.WorkerTimedBatches(), [], []
+    sizes.batch_worked = lambda *args: told.append(args)
+    division = Division(Shipment(batch, out.append), sizes)
+    division.take(0, ([1], 0.5, 1))
+    division.take(2, ([3, 4], 1.0))
+    assert told == []
+    division.take(1, ([2], 0.5))
+    assert told == [(4, 2.0)]
+    assert out == [([1, 2, 3, 4], 2.0)]
+
+
 def test_a_part_that_fails_ends_it():
     division, out = outcomes_of()
     lost = Lost(RuntimeError("of the part"))
