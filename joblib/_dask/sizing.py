@@ -96,11 +96,10 @@ class WorkerTimedBatches(AutoBatchingMixin):
         The first to come back decides how large those are that are sent until one of
         them does. Others that come meanwhile may tell of more tasks than it did.
         """
-        measured = super()._measured_duration()
-        if measured or not self._n_measured:
+        measured, n = super()._measured_duration(), self._n_measured
+        if measured or not n:
             return measured
-        each = max(self._each, self._seconds / self._n_measured)
-        return each * self._effective_batch_size
+        return max(self._each, self._seconds / n) * self._effective_batch_size
 
     def _foreseen(self) -> int:
         """Return of how many more tasks those that were measured tell something.
