@@ -51,15 +51,17 @@ def of_session(number):
 
 
 def folders_of(pid):
-    return [
+    """Return the folders of a process, or, of "*", of all."""
+    return {
         str(path)
         for place in {"/dev/shm", tempfile.gettempdir()}
         for path in Path(place).glob(f"joblib_memmapping_folder_{pid}_*")
-    ]
+    }
 
 
 def run(seconds, seed):
     """Run the program; return its figures, once all of it is gone."""
+    older = folders_of("*")  # of processes that may have had its number before it
     process = subprocess.Popen(
         [sys.executable, str(PROGRAM), str(seconds), str(seed)],
         stdout=subprocess.PIPE,
@@ -83,7 +85,7 @@ def run(seconds, seed):
         assert not hung.is_set(), f"seed {seed}: it hangs\n{errors[-8000:]}"
         assert process.returncode == 0, f"seed {seed}\n{errors[-8000:]}"
         wait_until_gone(lambda: of_session(process.pid), 10)
-        wait_until_gone(lambda: folders_of(process.pid), 10)
+        wait_until_gone(lambda: folders_of(process.pid) - older, 10)
     finally:
         for timer in (watchdog, last):
             timer.cancel()
