@@ -117,7 +117,7 @@ def kernel(tmp_path, monkeypatch):
         yield client
     finally:
         client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        manager.shutdown_kernel()  # if killed at once, its resource tracker is, too
         manager.cleanup_resources()
 
 
