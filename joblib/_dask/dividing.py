@@ -136,9 +136,11 @@ class Division:
                 self._results[number] = result
                 self._n_missing -= 1
         if not self._n_missing:
-            if self._sizes is not None:
-                self._sizes.batch_worked(len(self._results), self._seconds)
-            self._end((self._results, self._seconds))
+            try:
+                if self._sizes is not None:
+                    self._sizes.batch_worked(len(self._results), self._seconds)
+            finally:  # whatever is wrong with that, the call waits for this
+                self._end((self._results, self._seconds))
 
     def _end(self, out: Any) -> None:
         callback, self._n_missing, self._results = self._shipment.callback, 0, []

@@ -474,6 +474,15 @@ def test_a_divided_batch_is_learnt_from_as_a_whole_once_it_is_done():
     assert out == [([1, 2, 3, 4], 2.0)]
 
 
+def test_a_backend_that_fails_to_learn_from_it_does_not_keep_the_call_waiting():
+    batch = BatchedCalls([(increment, (1,), {})], None)
+    sizes, out = sizing.WorkerTimedBatches(), []
+    sizes.batch_worked = lambda *args: fail(3)
+    with pytest.raises(KeyError, match="no 3"):
+        Division(Shipment(batch, out.append), sizes).take(0, ([2], 0.5))
+    assert out == [([2], 0.5)]
+
+
 def test_a_part_that_fails_ends_it():
     division, out = outcomes_of()
     lost = Lost(RuntimeError("of the part"))
