@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .clients import known_workers, on_worker, shares_process
@@ -90,6 +91,18 @@ class Collector:
     def follow(self, sent: list[tuple[Shipment, Any]]) -> None:
         """Deliver these when they are done; may be called from any thread."""
         self._client.loop.add_callback(self._start, sent)
+
+    def close(self) -> None:
+        """Follow nothing any more; may be called from any thread.
+
+        A future that was called off while its result was computed anew may never tell.
+        """
+        with suppress(RuntimeError):  # the loop is closed
+            self._client.loop.add_callback(self._stop)
+
+    def _stop(self) -> None:
+        for task in list(self._running):
+            task.cancel()
 
     def _start(self, sent: list[tuple[Shipment, Any]]) -> None:
         self._pending += len(sent)
@@ -275,10 +288,15 @@ def _hear(answer: asyncio.Future[Any]) -> None:
 _DROPPED = {"lost dependencies", "already forgotten"}
 
 
+def reasons_of(error: BaseException) -> set[Any]:
+    """Return the words that dask gives for why it called a task off."""
+    groups = getattr(error, "error_groups", [error])
+    return {getattr(group, "reason", None) for group in groups}
+
+
 def was_dropped(error: BaseException) -> bool:
     """Tell whether dask called a task off because its scattered data was lost."""
-    groups = getattr(error, "error_groups", [error])
-    return bool(_DROPPED & {getattr(group, "reason", None) for group in groups})
+    return not reasons_of(error).isdisjoint(_DROPPED)
 
 
 def _lost(future: Any, error: BaseException | None) -> Lost:

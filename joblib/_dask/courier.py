@@ -261,8 +261,8 @@ class Courier(threading.Thread):
             self._call_off()
         finally:
             self._sharing.clear()
-            self._cores.close()
-            self._divider.close()
+            for one in (self._collector, self._cores, self._divider):
+                one.close()
             if self._share is not None:
                 self._share.close()
             # no cycles: whoever keeps the call would keep its backend by them

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .packing import CannotPickle, Packed, explain_batch
 from .sharing import HEAVY, Sharing
 from .shipment import Shipment
+
+#: containers in which dask looks for futures
+_HOLDERS = {list, tuple, set, frozenset, dict}
 
 
 def pack(shipment: Shipment, sharing: Sharing, in_process: bool) -> Packed:
@@ -27,11 +32,19 @@ def pack(shipment: Shipment, sharing: Sharing, in_process: bool) -> Packed:
     """
     packed = _pack_with_slots(shipment, sharing, in_process)
     if packed.nbytes > HEAVY and sharing.weigh(shipment.batch.items):
-        return _pack_with_slots(shipment, sharing, in_process)
+        packed = _pack_with_slots(shipment, sharing, in_process)
+    if packed.may_hold_futures:
+        shipment.given = futures_in(shipment.batch.items)
+        if shipment.given:
+            return _pack_with_numbers(shipment, sharing, in_process)
     return packed
 
 
 def _pack_with_slots(shipment: Shipment, sharing: Sharing, in_process: bool) -> Packed:
+    """Pack a batch with slots for those of its arguments that are shared."""
+    shipment.given = []
+    if sharing.looks_inside:
+        return _pack_with_numbers(shipment, sharing, in_process)
     batch = shipment.batch
     try:
         items, shipment.values = sharing.take_out(batch.items)
@@ -40,3 +53,41 @@ def _pack_with_slots(shipment: Shipment, sharing: Sharing, in_process: bool) -> 
         return Packed.of(batch, copy=in_process)
     except CannotPickle as failed:
         raise explain_batch(shipment.batch, failed) from failed.__cause__
+
+
+def _pack_with_numbers(
+    shipment: Shipment, sharing: Sharing, in_process: bool
+) -> Packed:
+    """Pack a batch with numbers for all that is shared, however deep inside it is.
+
+    It takes longer: each object that is pickled is looked for.
+    """
+    finder = sharing.finder(shipment.given)
+    try:
+        packed = Packed.of(shipment.batch, copy=in_process, find=finder.find)
+    except CannotPickle as failed:
+        raise explain_batch(shipment.batch, failed) from failed.__cause__
+    shipment.values = finder.futures
+    return packed
+
+
+def futures_in(items: list[Any]) -> list[Any]:
+    """Return the futures among the arguments of tasks, be it in lists or dicts.
+
+    dask puts their results there, and only there: what is an attribute of something
+    else stays a future.
+    """
+    from distributed import Future
+
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    rest = [value for _, args, kwargs in items for value in (*args, *kwargs.values())]
+    while rest:
+        value = rest.pop()
+        kind = type(value)
+        if isinstance(value, Future):
+            found[id(value)] = value
+        elif kind in _HOLDERS and id(value) not in seen:
+            seen.add(id(value))
+            rest.extend(value.values() if kind is dict else value)
+    return list(found.values())

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pickle import PicklingError
 from typing import Any
 
-from .collecting import Lost, was_dropped
+from .collecting import Lost, reasons_of, was_dropped
 from .counting import CoreCount, NoWorkersLeft
 from .packing import note
 from .pulse import SchedulerSilent
@@ -17,7 +17,10 @@ from .sharing import Sharing
 from .shipment import Shipment
 
 #: how often a batch is sent at most, if its shared data is lost with a worker
-SENDINGS = 8
+SENDINGS = 5
+
+#: what dask gives as reasons for the end of tasks that somebody has called off
+_CALLED_OFF = {"scheduler-restart", "unknown"}
 
 #: what scattering raises when the scheduler finds no worker (two types in 3.10), or
 #: does not find one that it knew
@@ -86,7 +89,12 @@ def report(error: BaseException, thread: threading.Thread) -> None:
 
 def lost_values(shipment: Shipment) -> list[Any]:
     """Return the futures of shared arguments whose data the cluster has lost."""
-    return [value for value in shipment.values if value.status != "finished"]
+    return [
+        value
+        for value in shipment.values
+        if value.status != "finished"
+        and not any(value is future for future in shipment.given)
+    ]
 
 
 def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:
@@ -96,13 +104,15 @@ def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:
     scattering fails if the worker chosen for it dies meanwhile. (The errors of
     tasks never come here by their own type, but in a `TaskFailure`.)
     """
+    if any(future.status in ("cancelled", "lost") for future in shipment.given):
+        return None  # the user's, whom it is for to send it again
     lost = lost_values(shipment)
-    if out.cancelled and was_dropped(out.error):
+    if not out.cancelled:
+        return lost if isinstance(out.error, WORKER_GONE) else None
+    if was_dropped(out.error):
         # The news of its arguments may come later: all are taken for lost.
         return lost or shipment.values
-    if (out.cancelled and lost) or isinstance(out.error, WORKER_GONE):
-        return lost
-    return None
+    return lost or None if reasons_of(out.error).isdisjoint(_CALLED_OFF) else None
 
 
 def sent_again(
@@ -118,7 +128,34 @@ def sent_again(
         cores.suspect()
     sharing.forget(lost)
     shipment.values = []
-    return shipment.sendings < SENDINGS
+    if shipment.sendings < SENDINGS:
+        return True
+    if out.cancelled:
+        out.error, out.cancelled = _killed(shipment, out.error), False
+    return False
+
+
+def _killed(shipment: Shipment, cause: BaseException) -> BaseException:
+    """Return what dask would have raised for a batch, had it kept count of its workers.
+
+    It calls off what workers died of if data went with the last of them. Which of the
+    batches that were under way did that, is not known then: it may be another one.
+    """
+    from distributed import KilledWorker
+
+    last: Any = _LastWorker()
+    error: BaseException = KilledWorker(
+        shipment.batch.name(), last, shipment.sendings - 1
+    )
+    note(error, "Its shared arguments were lost with them each time.")
+    error.__cause__ = cause
+    return error
+
+
+class _LastWorker:
+    """Stands for the worker in an error that tells of the last one."""
+
+    address = "one that is not known any more"
 
 
 def is_killed(error: BaseException) -> bool:

@@ -28,7 +28,7 @@ from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 from .shipment import Shipment
 from .sizing import WorkerTimedBatches
-from .slots import has_slot
+from .slots import SlotReleased, has_slot
 
 #: seconds for which the end of a call is waited for in a worker's slot
 MOMENT = 0.1
@@ -118,14 +118,28 @@ class OwnWork:
         if self._sizes is not None:
             packed.patience = self._sizes.patience_with(len(shipment.batch.items))
         try:
+            values = [_result_of(value, here.given) for value in here.values]
+        except Exception as error:
+            return Lost(error)
+        try:
             with _as_on_a_worker():
                 context = self._context.copy()
-                results, *about = context.run(run_batch, packed, here.values)
+                results, *about = context.run(run_batch, packed, values)
         except TaskFailure as failure:
             return Lost(failure)
         if isinstance(results, Packed):
             results = results.apart()
         return (results, *about)
+
+
+def _result_of(value: Any, given: list[Any]) -> Any:
+    """Return what a worker would be given: of an argument that is a future, its result."""
+    if not any(value is future for future in given):
+        return value
+    if value.status == "finished":
+        return value.result()
+    with SlotReleased():  # what is to bring it may wait for just that slot
+        return value.result()
 
 
 def has_failed(out: Any) -> bool:

@@ -7,9 +7,11 @@ be sent; large buffers in it are neither copied by pickling nor by unpickling.
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -26,11 +28,18 @@ class CannotPickle(Exception):
     """Says that it was pickling that failed; the error itself is its cause."""
 
 
-def dump(obj: Any, *, copy: bool = False) -> tuple[bytes, list[Any]]:
+#: returns the number of what travels another way, None of all else
+Find = Callable[[Any], int | None]
+
+
+def dump(
+    obj: Any, *, copy: bool = False, find: Find | None = None
+) -> tuple[bytes, list[Any]]:
     """Return the pickle of `obj` and the buffers that stand beside it.
 
     The C pickler is tried first: cloudpickle is ten times slower, and only needed
-    for what can't be imported on the worker. With `copy` all is in the pickle.
+    for what can't be imported on the worker. With `copy` all is in the pickle, and
+    with `find` a number wherever that knows one, however deep inside.
     """
     import cloudpickle
 
@@ -43,6 +52,12 @@ def dump(obj: Any, *, copy: bool = False) -> tuple[bytes, list[Any]]:
         buffers.append(view)
         return False
 
+    if find is not None:
+        file = io.BytesIO()
+        pickler = cloudpickle.Pickler(file, PROTOCOL, buffer_callback=keep_in_band)
+        pickler.persistent_id = find
+        pickler.dump(obj)
+        return file.getvalue(), buffers
     if not cloudpickle.list_registry_pickle_by_value():
         try:
             data = pickle.dumps(obj, PROTOCOL, buffer_callback=keep_in_band)
@@ -54,6 +69,18 @@ def dump(obj: Any, *, copy: bool = False) -> tuple[bytes, list[Any]]:
         buffers.clear()
     data = cloudpickle.dumps(obj, PROTOCOL, buffer_callback=keep_in_band)
     return data, buffers
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles what has the numbers of other objects in it."""
+
+    def __init__(self, file: Any, buffers: Any, values: Sequence[Any]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._values = values
+
+    def persistent_load(self, number: int) -> Any:
+        """Return the object of this number."""
+        return self._values[number]
 
 
 class Packed:
@@ -78,12 +105,17 @@ class Packed:
         self.patience = patience
 
     @classmethod
-    def of(cls, obj: Any, *, copy: bool = False) -> Packed:
+    def of(cls, obj: Any, *, copy: bool = False, find: Find | None = None) -> Packed:
         """Pickle `obj`; raise `CannotPickle` if that is not possible."""
         try:
-            return cls(*dump(obj, copy=copy))
+            return cls(*dump(obj, copy=copy, find=find))
         except Exception as error:
             raise CannotPickle from error
+
+    @property
+    def may_hold_futures(self) -> bool:
+        """Whether the pickle names what futures are made of."""
+        return b"distributed.client" in self._head
 
     @property
     def nbytes(self) -> int:
@@ -91,6 +123,11 @@ class Packed:
 
     def load(self) -> Any:
         return pickle.loads(self._head, buffers=map(_writeable, self._buffers))
+
+    def load_with(self, values: Sequence[Any]) -> Any:
+        """Load it, with `values` in the places of their numbers."""
+        buffers = map(_writeable, self._buffers)
+        return _Unpickler(io.BytesIO(self._head), buffers, values).load()
 
     def apart(self) -> Packed:
         """Return the same with buffers of its own: what was pickled may change."""

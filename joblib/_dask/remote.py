@@ -37,7 +37,11 @@ class TaskFailure(Exception):
 
     def __str__(self) -> str:
         error = self.captured.error
-        return f"{type(error).__qualname__}: {error}"[:500]
+        try:
+            text = str(error)
+        except Exception as failure:  # dask would send that instead
+            text = f"<no text: {type(failure).__qualname__}>"
+        return f"{type(error).__qualname__}: {text}"[:500]
 
     # dask logs and shows the repr of what a task raised
     __repr__ = __str__
@@ -47,9 +51,8 @@ class LoadingFailure(TaskFailure):
     """The same of a batch that could not be unpickled on its worker."""
 
 
-def fill(items: list[Any], values: Sequence[Any]) -> list[Any]:
+def fill(items: list[Any], loaded: Sequence[Any]) -> list[Any]:
     """Put the shared values into the tasks where their slots are."""
-    loaded = [item.load() if isinstance(item, Packed) else item for item in values]
 
     def put(value: Any) -> Any:
         return loaded[value.index] if type(value) is Slot else value
@@ -102,8 +105,11 @@ def run_batch(
     begin = perf_counter()
 
     def load() -> Any:
-        batch = packed.load()
-        return batch.with_items(fill(batch.items, values)) if values else batch
+        if not values:
+            return packed.load()
+        loaded = [item.load() if isinstance(item, Packed) else item for item in values]
+        batch = packed.load_with(loaded)
+        return batch.with_items(fill(batch.items, loaded))
 
     batch = capture_call(load)
     if isinstance(batch, CapturedError):

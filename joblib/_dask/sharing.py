@@ -7,8 +7,10 @@ import types
 import uuid
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
+from .inside import DEPTH, WEIGHTLESS, Finder, is_copied, parts_of
 from .packing import CannotPickle, Packed, Parcel, explain_scatter
 from .pulse import answer_of
 from .remote import Slot
@@ -28,13 +30,12 @@ NEAR_BROADCAST = 100_000
 #: batches of more bytes are searched for what makes them so heavy, and what has more
 #: bytes is shared
 HEAVY = 20_000
-#: so many batches of a call are searched at most
-WEIGHINGS = 16
+#: so many heavy batches of a call are searched, and after that one of so many
+WEIGHINGS, WEIGHED_LATER = 16, 8
 #: how many objects that can't be held by weak reference are kept
 KEPT = 64
 
-_WEIGHTLESS = frozenset({bool, complex, float, int, range, slice, type(None)})
-_NEVER_LARGE = _WEIGHTLESS | {
+_NEVER_LARGE = WEIGHTLESS | {
     type,
     types.BuiltinFunctionType,
     types.FunctionType,
@@ -93,13 +94,15 @@ def _key_for(obj: Any) -> str:
 class _Seen:
     """One large argument: how to know it again, and its future once shared."""
 
-    __slots__ = ("fresh", "future", "nbytes", "owner", "uses")
+    __slots__ = ("fresh", "future", "nbytes", "owner", "stays", "uses")
 
     def __init__(self, owner: Any, nbytes: int, fresh: bool) -> None:
         self.owner = owner
         self.nbytes = nbytes
         #: each batch gets a copy of its own, as nobody expects it to be shared
         self.fresh = fresh
+        #: it goes with its tasks
+        self.stays = False
         self.future: Any = None
         #: by how many batches
         self.uses = 0
@@ -138,9 +141,13 @@ class Sharing:
         self._workers = workers
         self._weak: dict[int, _Seen] = {}
         self._strong: OrderedDict[int, _Seen] = OrderedDict()
-        #: how many batches more may be weighed
-        self._weighings = WEIGHINGS
+        #: how many batches were heavy
+        self._heavy = 0
         self._found_by_weight = False
+        #: whether something is shared that is inside of what tasks are made of
+        self.looks_inside = False
+        #: the code of functions that were heavy: others with the same are made anew
+        self._codes: set[Any] = set()
 
     # ---------------------------------------------------------------- one round
     def survey(self, batches: list[list[Any]]) -> None:
@@ -151,17 +158,16 @@ class Sharing:
         """
         found: dict[int, tuple[Any, _Seen]] = {}
         for items in batches:
-            for key, value in self._candidates(items).items():
-                seen = self._find(value) or self._measure(value)
-                if seen is not None:
+            for value in self._candidates(items):
+                for thing, seen in self._known(value) or self._measure(value):
                     seen.uses += 1
                     if seen.future is None and _is_shared(seen):
-                        found[key] = value, seen
+                        found[id(thing)] = thing, seen
         if found:
             self._scatter(list(found.values()))
 
-    def _candidates(self, items: list[Any]) -> dict[int, Any]:
-        """Return by ``id`` what of a batch may be large; each once."""
+    def _candidates(self, items: list[Any]) -> list[Any]:
+        """Return what of a batch may be large; each once."""
         found: dict[int, Any] = {}
         for func, args, kwargs in items:
             for value in args:
@@ -172,15 +178,38 @@ class Sharing:
                     found[id(value)] = value
             if self._found_by_weight:
                 for value in (func, *args, *kwargs.values()):
-                    if self._find(value) is not None:
+                    if self._known(value):
                         found[id(value)] = value
         for key in list(self._given):
             found.pop(key, None)
-        return found
+        return list(found.values())
 
-    def _measure(self, value: Any) -> _Seen | None:
+    def _known(self, value: Any, depth: int = DEPTH) -> list[tuple[Any, _Seen]]:
+        """Return what is known of a value, or else of what is inside of it."""
+        seen = self._find(value)
+        if seen is not None:
+            return [(value, seen)]
+        if not self.looks_inside or not depth:
+            return []
+        return [one for part in parts_of(value) for one in self._known(part, depth - 1)]
+
+    def _measure(self, value: Any) -> list[tuple[Any, _Seen]]:
+        """Remember a value that is large, or else what makes it so."""
         nbytes = _size(value)
-        return self._remember(value, nbytes) if nbytes > SMALL else None
+        if nbytes <= SMALL:
+            return []
+        large = []
+        if nbytes >= LARGE:
+            sizes = [(part, _size(part)) for part in parts_of(value)]
+            large = [(part, size) for part, size in sizes if size >= LARGE]
+        if not large:
+            return [(value, self._remember(value, nbytes, is_copied(value)))]
+        self.looks_inside = True
+        return [
+            (part, self._find(part) or self._remember(part, size, fresh=True))
+            for part, size in large
+            if id(part) not in self._given
+        ]
 
     def weigh(self, items: list[Any]) -> bool:
         """Look for what is large though dask does not say so, in a heavy batch.
@@ -189,32 +218,66 @@ class Sharing:
         at once or, if it is not that large, when it is seen again. True if the batch
         is to be packed anew.
         """
-        if self._weighings <= 0:
+        self._heavy += 1
+        if self._heavy > WEIGHINGS and self._heavy % WEIGHED_LATER:
             return False
-        self._weighings -= 1
         values = {
             id(value): value
             for func, args, kwargs in items
             for value in (func, *args, *kwargs.values())
-            if type(value) not in _WEIGHTLESS and id(value) not in self._given
+            if type(value) not in WEIGHTLESS and id(value) not in self._given
         }
-        large = []
+        large = {}
         for value in values.values():
-            if self._find(value) is not None:
-                continue
-            try:
-                nbytes = Packed.of(value).nbytes
-            except CannotPickle:  # it has gone well with the batch; let it be
-                continue
-            if nbytes > HEAVY:
+            for thing, nbytes in self._heaviest(value, self._weight(value)):
                 self._found_by_weight = True
-                seen = self._remember(value, nbytes, fresh=True)
+                seen = self._remember(thing, nbytes, fresh=True)
                 seen.uses = 1
                 if _is_shared(seen):
-                    large.append((value, seen))
+                    large[id(thing)] = thing, seen
         if large:
-            self._scatter(large)
+            self._scatter(list(large.values()))
         return bool(large)
+
+    def _weight(self, value: Any) -> int:
+        """Return the bytes of a value's pickle, without what is known already."""
+        try:
+            if self._find(value) is not None:
+                return 0
+            find = self.finder().find if self.looks_inside else None
+            return Packed.of(value, find=find).nbytes
+        except CannotPickle:  # it has gone well with the batch; let it be
+            return 0
+
+    def _heaviest(
+        self, value: Any, nbytes: int, depth: int = DEPTH
+    ) -> list[tuple[Any, int]]:
+        """Return what makes a value heavy, and how heavy that is.
+
+        That is the value itself unless it may be made anew for each task, such as a
+        bound method, and most of it is in something that need not be.
+        """
+        if nbytes <= HEAVY:
+            return []
+        if type(value) is types.FunctionType and value.__code__ not in self._codes:
+            self._codes.add(value.__code__)
+        elif depth:
+            weights = [
+                (part, self._weight(part))
+                for part in parts_of(value)
+                if type(part) not in WEIGHTLESS
+            ]
+            heavy = [(part, weight) for part, weight in weights if weight > HEAVY]
+            if 2 * sum(weight for _, weight in heavy) >= nbytes:
+                self.looks_inside = True
+                return [
+                    one for each in heavy for one in self._heaviest(*each, depth - 1)
+                ]
+        return [(value, nbytes)]
+
+    def finder(self, given: Sequence[Any] = ()) -> Finder:
+        """Return what finds all that is shared, and the futures `given`."""
+        return Finder(self._future_of, given)
 
     def take_out(self, items: list[Any]) -> tuple[list[Any], list[Any]]:
         """Return tasks with slots for their shared arguments, and the futures."""
@@ -309,6 +372,9 @@ class Sharing:
                 sent = self._packed(value, seen.fresh)
             except CannotPickle:  # the batch will say what it is
                 continue
+            if isinstance(sent, Packed) and sent.may_hold_futures:
+                seen.stays = True  # their results are meant
+                continue
             near = seen.uses if heavy else 1
             far = seen.uses if seen.nbytes >= BROADCAST else 1
             key = _key_for(value)
@@ -329,7 +395,7 @@ class Sharing:
 
 
 def _is_shared(seen: _Seen) -> bool:
-    return seen.nbytes >= LARGE or seen.uses > 1
+    return not seen.stays and (seen.nbytes >= LARGE or seen.uses > 1)
 
 
 def _size(value: Any) -> int:

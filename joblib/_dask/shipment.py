@@ -16,6 +16,7 @@ class Shipment:
         "callback",
         "due",
         "future",
+        "given",
         "is_part",
         "patience",
         "sendings",
@@ -37,6 +38,8 @@ class Shipment:
         self.due = 0.0
         #: the futures of its shared arguments
         self.values: list[Any] = []
+        #: those of them that are arguments themselves: their results are meant
+        self.given: list[Any] = []
 
     def named(self, out: Any) -> Any:
         """Return what came of the batch; if it cannot be unpickled, it names this."""

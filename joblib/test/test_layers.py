@@ -207,6 +207,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.recalling",
         "_dask.collecting",
         "_dask.spreading",
+        "_dask.inside",
         "_dask.sharing",
         "_dask.loading",
         "_dask.sizing",
