@@ -319,6 +319,13 @@ class ParallelBackendBase(metaclass=ABCMeta):
         On K, must not block. Left out: nothing.
         """
 
+    def leave_context(self) -> None:
+        """Let go of what was kept for the calls of a ``with`` block that ends.
+
+        On C, once for each block that was given this backend; another one may follow,
+        and calls whose results are taken later may be under way. Left out: nothing.
+        """
+
     # --------------------------------------------------- waiting, and the end
     def retrieval_context(self) -> AbstractContextManager[Any]:
         """Return a context entered on C around its wait for results.

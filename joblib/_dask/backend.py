@@ -103,6 +103,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         require_dask()
         check_scatter(scatter)
         check_submit_options(submit_kwargs)
+        if isinstance(submit_kwargs.get("workers"), int):  # its name
+            submit_kwargs["workers"] = [submit_kwargs["workers"]]
         seconds_of(wait_for_workers_timeout)  # or ValueError, now and not in a call
         found, made = find_client(client, scheduler_host, loop)
         if made:
@@ -221,6 +223,17 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             # No cycle, in which what was scattered by hand would stay on the
             # cluster until the garbage collector comes by.
             self.parallel = None
+
+    def leave_context(self) -> None:
+        """Free what was scattered by hand, whoever may keep this backend.
+
+        An error does, by the frames that it went through.
+        """
+        with self._lock:
+            if self._couriers or not self._given:
+                return
+            given, self._given = self._given, None
+        given.clear()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel the tasks of given-up calls and release all they hold."""

@@ -149,6 +149,8 @@ def shares_process(client: Any) -> bool:
 def _threads_of(client: Any) -> dict[str, int]:
     """Return the number of threads of each worker, by address."""
     asked, threads = _KNOWN.get(client, (-ASK_AGAIN, {}))
+    if client.status in CLOSED:
+        raise RuntimeError(f"The dask client was closed. {NO_CLIENT}")
     if threads and time.monotonic() - asked < ASK_AGAIN:
         return threads
     threads = dict(answer_of(client, client.nthreads(asynchronous=True)))

@@ -96,7 +96,7 @@ class Courier(threading.Thread):
         self._sizes = sizes
         bound = sizes if getattr(call, "divisible", False) else None
         options = {"fifo_timeout": 0, **options}
-        priority = options.get("priority", 0)
+        priority = options.get("priority") or 0
         self._n_jobs = n_jobs
         self._limit = limit_on(cores, n_jobs)
         # It acts for the task that made it: dask has to see it on that worker.

@@ -56,7 +56,7 @@ class ParentTask:
 
         if dask.get_annotations().get("priority") is not None:  # type: ignore[attr-defined]
             return
-        base = own = options.get("priority", 0)
+        base = own = options.get("priority") or 0
         task = self._worker.state.tasks.get(self._key)
         if task is not None and task.priority:
             own = max(-task.priority[0], base)
@@ -70,12 +70,15 @@ class ParentTask:
 
 
 def current_task() -> ParentTask | None:
-    """Return the task that the calling thread runs, None if it is on no worker."""
+    """Return the task that the calling thread runs, None if it is on no worker.
+
+    The method of an actor is no task, though dask gives its thread a key.
+    """
     from distributed import get_worker
     from distributed.utils import thread_state  # type: ignore[attr-defined]
 
     key = getattr(thread_state, "key", None)
-    if key is None:
+    if key is None or getattr(thread_state, "actor", False):
         return None
     try:
         return ParentTask(get_worker(), key)

@@ -9,7 +9,9 @@ in it again (rejoins) when the wait is over. Both concern the calling thread onl
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -36,8 +38,32 @@ def _secede_here() -> bool:
         return False
     except (AttributeError, KeyError):
         # a thread of the task's own, or one that has left the pool already
+        _say_it_waits()
         return False
     return True
+
+
+def _say_it_waits() -> None:
+    """Tell the worker of a task that waits on a thread which is not of its pool.
+
+    It may run on another executor of the worker, which counts it as one that runs.
+    """
+    from distributed import get_worker
+    from distributed.utils import thread_state  # type: ignore[attr-defined]
+
+    key = getattr(thread_state, "key", None)
+    start = getattr(thread_state, "start_time", None)
+    if key is None or start is None or getattr(thread_state, "actor", False):
+        return
+    with suppress(ImportError, ValueError, RuntimeError):
+        from distributed.worker_state_machine import SecedeEvent
+
+        worker = get_worker()
+        duration = time.time() - start
+        event = SecedeEvent(
+            key=key, compute_duration=duration, stimulus_id=f"secede-{time.time()}"
+        )
+        worker.loop.add_callback(worker.handle_stimulus, event)
 
 
 def _rejoin_here() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from .._backends.base import ParallelBackendBase
 from .._utils import _Sentinel
 from .context import CONTROLS, DEFAULTS, WRAPPERS, _backend, current, level_of
 from .controls import NOT_GIVEN, checked
@@ -200,6 +201,10 @@ class parallel_config:  # noqa: N801 - used as a function everywhere
     def unregister(self) -> None:
         """Put the settings back that were in force before this object was made."""
         _backend.config = self.old_parallel_config
+        backend = self.parallel_config["backend"]
+        is_its_own = backend is not self.old_parallel_config["backend"]
+        if is_its_own and isinstance(backend, ParallelBackendBase):
+            backend.leave_context()
 
 
 class parallel_backend(parallel_config):  # noqa: N801 - used as a function
