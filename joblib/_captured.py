@@ -54,6 +54,15 @@ def describe(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
+def label_of(error: BaseException) -> str:
+    """Return the type and the message of an exception, of one without text as well."""
+    try:
+        text = str(error)
+    except Exception as failure:
+        text = f"<its text can't be had: {type(failure).__qualname__}>"
+    return f"{type(error).__qualname__}: {text}"
+
+
 class CapturedError:
     """A task's exception and the text of its traceback; picklable in any case.
 
@@ -79,7 +88,7 @@ class CapturedError:
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled apart from the message it travels in: an exception that can't
         # be pickled, or can't be read back, must not take that message along.
-        label = f"{type(self.error).__qualname__}: {self.error}"
+        label = label_of(self.error)
         kinds: tuple[bytes, ...] = ()
         try:
             data = _dumps(self.error)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from .._captured import CapturedError, capture_call
+from .._captured import CapturedError, capture_call, label_of
 from .packing import CannotPickle, Packed, Results, explain_result, teach_dask
 from .stints import run_stint
 from .timing import run_timed
@@ -36,12 +36,7 @@ class TaskFailure(Exception):
         self.captured = captured
 
     def __str__(self) -> str:
-        error = self.captured.error
-        try:
-            text = str(error)
-        except Exception as failure:  # dask would send that instead
-            text = f"<no text: {type(failure).__qualname__}>"
-        return f"{type(error).__qualname__}: {text}"[:500]
+        return label_of(self.captured.error)[:500]
 
     # dask logs and shows the repr of what a task raised
     __repr__ = __str__

@@ -19,6 +19,7 @@ from joblib._dask import DaskDistributedBackend  # noqa: E402
 
 from .dask_command import command_line_cluster  # noqa: E402
 from .dask_common import (  # noqa: E402
+    EITHER_WAY,
     hold,
     increment,
     keys_seen,
@@ -363,6 +364,20 @@ def test_keys_begin_as_they_are_told_to(client):
 def test_a_key_that_is_no_prefix_is_refused(client, key):
     with pytest.raises(TypeError, match="key must be a str"):
         parallel_config("dask", key=key)
+
+
+def test_a_worker_by_its_name(client):
+    """``LocalCluster`` names its workers by numbers."""
+    name = next(iter(client.scheduler_info(n_workers=-1)["workers"].values()))["name"]
+    assert isinstance(name, int)
+    with parallel_config("dask", workers=name):
+        assert len(set(Parallel()(delayed(process_id)(i) for i in range(6)))) == 1
+
+
+@EITHER_WAY
+def test_no_priority_in_tasks_of_tasks(client, options):
+    with parallel_config("dask", priority=None, **options):
+        assert Parallel()(delayed(nested)(n) for n in range(5)) == [0, 1, 3, 6, 10]
 
 
 def test_a_task_that_holds_a_resource_has_tasks_of_its_own(client):

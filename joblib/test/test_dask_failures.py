@@ -102,6 +102,21 @@ def test_an_error_with_a_long_message_keeps_its_type(client):
     assert len(caught.value.args[0]) == 100_000
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError("it has no text")
+
+
+def fail_mutely(x):
+    raise Mute(x)
+
+
+def test_an_error_without_a_text_keeps_its_type(client):
+    with parallel_config("dask"), pytest.raises(Mute) as caught:
+        Parallel()([delayed(fail_mutely)(3)])
+    assert caught.value.args == (3,)
+
+
 def test_an_error_that_cannot_be_pickled(client):
     def complain():
         raise ValueError(threading.Lock())
@@ -224,10 +239,10 @@ def test_shared_data_that_died_with_its_worker_is_sent_again(tmp_path):
 
 
 # ---------------------------------------------------- clients and schedulers
-def held_call(client, name, out):
+def held_call(client, name, out, beside=None):
     with parallel_config("dask", client=client):
         try:
-            Parallel()(delayed(hold)(name, i) for i in range(5))
+            Parallel()(delayed(hold)(name, (i, beside)) for i in range(5))
         except BaseException as error:
             out.append(error)
 
@@ -252,6 +267,28 @@ def test_a_client_that_ends_in_the_middle_of_a_call(what, reason):
         caller.join(20)
         assert not caller.is_alive()
     check_cancelled(out, reason)
+
+
+def test_a_restart_ends_a_call_whose_data_was_shared():
+    """It was not lost, but called off with all the rest."""
+    out = []
+    with small_cluster(silence_logs="CRITICAL") as client:
+        more = client, "restart-shared", out, np.ones(300_000)
+        caller = threading.Thread(target=held_call, args=more)
+        caller.start()
+        wait_until_begun("restart-shared", client)
+        client.restart()
+        caller.join(20)
+        assert not caller.is_alive()
+    check_cancelled(out, "scheduler-restart")
+
+
+def test_a_call_on_a_client_that_was_closed_meanwhile():
+    with small_cluster() as client, parallel_config("dask", client=client):
+        Parallel()([delayed(increment)(1)])
+        client.close()
+        with pytest.raises(RuntimeError, match="client was closed"):
+            Parallel()([delayed(increment)(1)])
 
 
 CLUSTER = """

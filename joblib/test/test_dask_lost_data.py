@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import types
 
 import pytest
 
@@ -16,6 +17,8 @@ from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import collecting  # noqa: E402
 from joblib._dask.collecting import Lost, was_dropped  # noqa: E402
 from joblib._dask.courier import Courier  # noqa: E402
+from joblib._dask.losses import lost_with_worker  # noqa: E402
+from joblib._dask.shipment import Shipment  # noqa: E402
 
 from .dask_command import wait_for  # noqa: E402
 from .dask_common import (  # noqa: E402
@@ -239,6 +242,40 @@ def test_others_are_called_off_when_a_task_kills_workers(client, no_patience):
             [delayed(end_process)(0), *(delayed(hold)("others", i) for i in range(9))]
         )
     distributed.Event("others-go", client=client).set()
+
+
+def end_with(data, i):
+    if i == 2:
+        os._exit(1)
+    return i
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_a_task_whose_data_dies_with_each_worker_it_kills(on_error):
+    """dask calls it off each time, for want of the data, and so keeps no count."""
+    with small_cluster(n_workers=2) as client:
+        data = np.ones(300_000)
+        with parallel_config("dask", client=client):
+            run = Parallel(batch_size=1, on_error=on_error)
+            tasks = [delayed(end_with)(data, i) for i in range(5)]
+            if on_error == "raise":
+                with pytest.raises(distributed.KilledWorker, match="end_with"):
+                    run(tasks)
+            else:
+                out = run(tasks)
+                assert isinstance(out.pop(2), distributed.KilledWorker)
+                assert out == [0, 1, 3, 4]
+        assert tasks_left(client) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "n_left"), [("scheduler-restart", 0), (None, 0), ("lost", 1)]
+)
+def test_what_somebody_has_called_off_is_not_sent_again(reason, n_left):
+    shipment = Shipment(None, None)
+    shipment.values = [types.SimpleNamespace(status="cancelled")]
+    found = lost_with_worker(shipment, Lost(cancelled(reason), True))
+    assert len(found or []) == n_left
 
 
 def is_retiring(client, address):

@@ -157,8 +157,13 @@ def test_what_hides_in_a_function_is_found_by_its_weight(sent, kind):
     assert take_out(shared, items) == (items, [])
     assert shared.weigh(items)
     assert sent == [(1, 1, 1)]
-    filled, futures = take_out(shared, items)
-    assert type(filled[0][0]) is Slot
+    if shared.looks_inside:  # what is around it may be made anew for each task
+        finder = shared.finder()
+        assert Packed.of(items, find=finder.find).nbytes < 10_000
+        futures = finder.futures
+    else:
+        filled, futures = take_out(shared, items)
+        assert type(filled[0][0]) is Slot
     assert len(futures) == 1
     assert not shared.weigh(items)
 
@@ -166,7 +171,8 @@ def test_what_hides_in_a_function_is_found_by_its_weight(sent, kind):
 def test_weighing_in_vain_has_an_end(sent):
     shared = Sharing(None, {}, False)
     weighed = [shared.weigh([(total, (Holder(300_000),), {})]) for _ in range(40)]
-    assert sum(weighed) == sharing.WEIGHINGS
+    later = (40 - sharing.WEIGHINGS) // sharing.WEIGHED_LATER
+    assert sum(weighed) == sharing.WEIGHINGS + later
 
 
 # ------------------------------------------------------------------- the traffic
@@ -341,6 +347,86 @@ def test_a_large_function_reaches_a_worker_once(client, traffic, kind):
     assert max(arrived) < 1.2 * 2_000_000
 
 
+def look_into(value, i):
+    return keep_both_busy(value, i)
+
+
+class Model:
+    def __init__(self):
+        self.coef = bytes_of(2_000_000)
+
+    def predict(self, i):
+        return keep_both_busy(self, i)
+
+
+#: tasks that have one and the same large object inside of something made for each of them
+INSIDE = {
+    "method": lambda big, i: delayed(big.predict)(i),
+    "partial": lambda big, i: delayed(functools.partial(look_into, big))(i),
+    "tuple": lambda big, i: delayed(look_into)((big.coef, i), i),
+    "dict": lambda big, i: delayed(look_into)({"X": big.coef, "i": i}, i),
+    "model in a tuple": lambda big, i: delayed(look_into)((big, i), i),
+    "closure": lambda big, i: delayed(lambda i: keep_both_busy(big, i))(i),
+}
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+@pytest.mark.parametrize("kind", INSIDE)
+def test_what_is_inside_of_new_objects_reaches_a_worker_once(client, traffic, kind):
+    big = Model()
+    with parallel_config("dask"):
+        tasks = [INSIDE[kind](big, i) for i in range(30)]
+        assert Parallel(batch_size=1)(tasks) == list(range(30))
+    # of functions made anew the first goes as a whole
+    times = 2 if kind == "closure" else 1
+    arrived = traffic()
+    assert max(arrived) < (times + 0.2) * 2_000_000
+
+
+def test_parts_of_large_ones_that_a_context_has_scattered(sent):
+    big = bytes_of(300_000)
+    shared = Sharing(None, {id(big): "given"}, False)
+    items = [(len, ((big, 1),), {})]
+    shared.survey([items])
+    assert sent == []
+    finder = shared.finder()
+    packed = Packed.of(items, find=finder.find)
+    assert finder.futures == ["given"]
+    assert packed.nbytes < 1_000
+    [(_, [found], _)] = packed.load_with([big])
+    assert found[0] is big
+    assert found[1] == 1
+
+
+def fail_with(value):
+    raise KeyError("no luck")
+
+
+def append(values, i):
+    values.append(i)
+    return len(values)
+
+
+def pop_all(table, i):
+    return len([table.popitem() for _ in range(len(table))])
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+@pytest.mark.parametrize(("size", "times"), [(300, 8), (30_000, 3)])
+def test_tasks_do_not_see_what_others_do_to_a_list_or_dict(client, size, times):
+    values = list(range(size))
+    table = dict.fromkeys(range(size))
+    inside = functools.partial(append, values)
+    with parallel_config("dask"):
+        run = Parallel(batch_size=1)
+        assert run(delayed(append)(values, i) for i in range(times)) == (
+            [size + 1] * times
+        )
+        assert run(delayed(pop_all)(table, i) for i in range(times)) == [size] * times
+        assert run(delayed(inside)(i) for i in range(times)) == [size + 1] * times
+    assert len(values) == len(table) == size
+
+
 def change(holder, i):
     holder.data[0] += 1
     return int(holder.data[0])
@@ -437,6 +523,17 @@ def test_what_a_context_scatters_is_freed_with_it(client):
     del value
     gc.collect()
     assert here() is None
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+def test_what_a_context_scatters_is_freed_though_an_error_is_kept(client):
+    value = LEFT["array"]()
+    with pytest.raises(KeyError) as caught:
+        with parallel_config("dask", scatter=[value]):
+            Parallel()([delayed(first)(value, 1)])
+            Parallel()([delayed(fail_with)(value)])
+    assert tasks_left(client) == []
+    assert caught.value.args == ("no luck",)
 
 
 # ------------------------------------------------------------------- ways to go

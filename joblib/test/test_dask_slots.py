@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
@@ -271,3 +273,36 @@ def test_shared_memory_in_tasks(client):
     with parallel_config("dask"):
         out = Parallel(batch_size=1)(delayed(shared)(n) for n in range(1, 4))
     assert out == [[0], [0, 1], [0, 1, 4]]
+
+
+class Actor:
+    def calls(self, options):
+        with parallel_config("dask"):
+            return list(Parallel(**options)(delayed(increment)(i) for i in range(20)))
+
+
+@pytest.mark.parametrize("options", [{}, {"return_as": "generator"}], ids=str)
+def test_a_call_of_an_actor(client, options):
+    """Its thread has a key, but there is no such task."""
+    future = client.submit(Actor, actor=True, pure=False)
+    actor = future.result()
+    assert actor.calls(options).result(timeout=20) == list(range(1, 21))
+    client.cancel([future])  # dask keeps an actor for longer than its future
+
+
+def call_on_another_executor(n):
+    outputs = Parallel(return_as="generator")(delayed(increment)(i) for i in range(n))
+    return list(outputs)
+
+
+def test_tasks_on_another_executor_give_their_slots_up():
+    """They have no place in the pool of the worker, which counts them nevertheless."""
+    with ThreadPoolExecutor(4) as pool:
+        options = {"n_workers": 2, "processes": False, "executor": {"other": pool}}
+        with small_cluster(**options) as client, dask.annotate(executor="other"):
+            with parallel_config("dask", client=client):
+                out = Parallel(batch_size=1, timeout=20)(
+                    delayed(call_on_another_executor)(3) for _ in range(4)
+                )
+            assert tasks_left(client) == []
+    assert out == [[1, 2, 3]] * 4
