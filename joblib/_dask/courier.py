@@ -31,10 +31,11 @@ from .counting import (
 )
 from .dividing import Divider
 from .losses import explained, lost_values, report, sent_again
+from .merging import Merger
 from .own_share import OwnShare
 from .own_work import OwnWork, await_end, has_failed
 from .parents import current_task
-from .pulse import CLOSED, HEARTBEAT, Pulse, SchedulerSilent
+from .pulse import CHILD_HEARTBEAT, CLOSED, HEARTBEAT, Pulse, SchedulerSilent
 from .recalling import cancel
 from .scouting import Scouts
 from .sending import Sender
@@ -42,9 +43,6 @@ from .sharing import Sharing
 from .shipment import Shipment
 from .sizing import WorkerTimedBatches, learn_from
 
-#: the same where the call is a task's: the task may have been cancelled, and what it
-#: has started must soon go, level by level
-CHILD_HEARTBEAT = 0.1
 #: seconds for which the first batches of a call are waited for, to go out together
 FILLING = 0.005
 
@@ -129,10 +127,12 @@ class Courier(threading.Thread):
         self._error: BaseException | None = None
         here = self._condition, self._outbox, self._away
         self._divider = Divider(client, bound, *here, self._jobs)
+        self._merger = Merger(bound, *here, self._jobs)
         self._share: OwnShare | None = None
         if own_work is not None:
             scouts = Scouts(client, priority, cores, self._notify)
-            self._share = OwnShare(own_work, scouts, *here, lambda: self._limit)
+            pick = self._merger.take
+            self._share = OwnShare(own_work, scouts, *here, lambda: self._limit, pick)
 
     # ------------------------------------------------------------ any thread
     def submit(self, batch: Any, callback: Callable[[Any], Any]) -> None:
@@ -222,8 +222,9 @@ class Courier(threading.Thread):
     def _is_full(self) -> bool:
         if self._cores.nobody:  # nor anybody to send its data to
             return True
-        is_part = bool(self._outbox) and self._outbox[0].is_part
-        limit = self._jobs() if is_part else self._limit
+        if self._merger.holds():
+            return True
+        limit = self._jobs() if self._outbox[0].is_part else self._limit
         if limit is not None and len(self._away) >= limit:
             return True
         return self._share is not None and self._share.is_all()
@@ -237,14 +238,11 @@ class Courier(threading.Thread):
             return lacks or not self._is_full()
         return self._closing and not self._away
 
-    def _is_under_way(self) -> bool:
-        return bool(self._away or self._outbox) or self.works
-
     def _pause(self) -> float | None:
         """Return after how many seconds to look around, though nothing has come."""
-        if not self._is_under_way():
+        if not (self._away or self._outbox or self.works):
             return None
-        return min(self._beat, self._divider.pause)
+        return min(self._beat, self._divider.pause, self._merger.pause)
 
     # ----------------------------------------------------------- the courier
     def run(self) -> None:
@@ -261,7 +259,7 @@ class Courier(threading.Thread):
             self._call_off()
         finally:
             self._sharing.clear()
-            for one in (self._collector, self._cores, self._divider):
+            for one in (self._collector, self._cores, self._divider, self._merger):
                 one.close()
             if self._share is not None:
                 self._share.close()
@@ -299,6 +297,7 @@ class Courier(threading.Thread):
         if self._share is not None:
             self._share.look()
         self._divider.look(not timely)
+        self._merger.look()
         self._send()
         with self._condition:
             return bool(
@@ -402,7 +401,7 @@ class Courier(threading.Thread):
         going: list[Shipment] = []
         with self._condition:
             while self._outbox and not self._is_full() and not self._error:
-                shipment = self._outbox.popleft()
+                shipment = self._merger.take()
                 self._away.add(shipment)
                 shipment.sendings += 1
                 going.append(shipment)

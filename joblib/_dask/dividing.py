@@ -145,7 +145,10 @@ class Division:
     def _end(self, out: Any) -> None:
         callback, self._n_missing, self._results = self._shipment.callback, 0, []
         self._sizes = None
-        callback(out)
+        try:
+            callback(out)
+        finally:
+            out = None  # whoever keeps an error of that keeps this frame
 
 
 class Divider:

@@ -37,6 +37,8 @@ class OwnShare:
     limit : callable
         Returns how many batches the call may have under way at once; None if all that
         there are, as many as there are workers or will be.
+    pick : callable
+        Takes the next one from the outbox.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class OwnShare:
         outbox: deque[Shipment],
         away: set[Shipment],
         limit: Callable[[], int | None],
+        pick: Callable[[], Shipment],
     ) -> None:
         self.run = work.run
         self._scouts = scouts
@@ -54,6 +57,7 @@ class OwnShare:
         self._outbox = outbox
         self._away = away
         self._limit = limit
+        self._pick = pick
         #: all goes to the cluster from now on
         self.over = False
         #: the batch that the task is at
@@ -78,7 +82,7 @@ class OwnShare:
             limit = self._limit()
             is_full = limit is not None and len(self._away) - self.brought >= limit
             if self._outbox and not is_full and has_slot():
-                self.at = shipment = self._outbox.popleft()
+                self.at = shipment = self._pick()
                 self._away.add(shipment)
                 return shipment
             self.over = True

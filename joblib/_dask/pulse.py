@@ -17,6 +17,9 @@ CLOSED = ("closed", "closing")
 
 #: seconds between two looks at whether there is anybody left to work for
 HEARTBEAT = 0.5
+#: the same where the call is a task's: the task may have been cancelled, and what it
+#: has started must soon go, level by level
+CHILD_HEARTBEAT = 0.1
 
 
 class SchedulerSilent(ConnectionError):

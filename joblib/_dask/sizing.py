@@ -127,6 +127,11 @@ class WorkerTimedBatches(AutoBatchingMixin):
         super().reset_batch_stats()
         self._each = self._seconds = 0.0
 
+    @property
+    def has_learnt(self) -> bool:
+        """Whether it is known what a task takes."""
+        return self._each > 0
+
     def patience_with(self, batch_size: int) -> float | None:
         """Return after how many seconds a batch takes too long; None for never.
 

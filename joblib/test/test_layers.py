@@ -216,6 +216,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.losses",
         "_dask.sending",
         "_dask.dividing",
+        "_dask.merging",
         "_dask.scouting",
         "_dask.own_work",
         "_dask.own_share",
