@@ -19,13 +19,17 @@ from .shipment import Shipment
 #: how often a batch is sent at most, if its shared data is lost with a worker
 SENDINGS = 5
 
-#: what dask gives as reasons for the end of tasks that somebody has called off
-_CALLED_OFF = {"scheduler-restart", "unknown"}
+#: what dask gives as the reason for the end of tasks that somebody has called off. Where
+#: it gives none, that may be or not: it gives none for some that it has lost, either.
+_CALLED_OFF = {"scheduler-restart"}
+
+#: states of futures that will have no result
+_ENDED = ("cancelled", "error", "lost")
 
 #: what scattering raises when the scheduler finds no worker (two types in 3.10), or
-#: does not find one that it knew
+#: does not find one that it knew, or no more of those that were to have a copy
 NO_WORKER = (TimeoutError, asyncio.TimeoutError)
-WORKER_GONE = (OSError, KeyError, asyncio.TimeoutError)
+WORKER_GONE = (OSError, KeyError, ValueError, asyncio.TimeoutError)
 
 NOT_LOADED = (
     "This happened while calls of the function {!r} were unpickled on a worker, where "
@@ -104,8 +108,8 @@ def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:
     scattering fails if the worker chosen for it dies meanwhile. (The errors of
     tasks never come here by their own type, but in a `TaskFailure`.)
     """
-    if any(future.status in ("cancelled", "lost") for future in shipment.given):
-        return None  # the user's, whom it is for to send it again
+    if any(future.status in _ENDED for future in shipment.given):
+        return None  # the user's, whose it is to bring them
     lost = lost_values(shipment)
     if not out.cancelled:
         return lost if isinstance(out.error, WORKER_GONE) else None

@@ -269,7 +269,7 @@ def test_a_task_whose_data_dies_with_each_worker_it_kills(on_error):
 
 
 @pytest.mark.parametrize(
-    ("reason", "n_left"), [("scheduler-restart", 0), (None, 0), ("lost", 1)]
+    ("reason", "n_left"), [("scheduler-restart", 0), (None, 1), ("lost", 1)]
 )
 def test_what_somebody_has_called_off_is_not_sent_again(reason, n_left):
     shipment = Shipment(None, None)

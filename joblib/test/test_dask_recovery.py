@@ -121,8 +121,8 @@ def test_requests_that_are_called_off_all_the_time(client, monkeypatch):
 # ----------------------------------------------------------------- scattering
 @pytest.mark.parametrize(
     "error",
-    [KeyError, OSError, asyncio.TimeoutError],
-    ids=["unknown", "unreachable", "none"],
+    [KeyError, OSError, ValueError, asyncio.TimeoutError],
+    ids=["unknown", "unreachable", "no copy", "none"],
 )
 def test_a_worker_that_goes_while_it_is_sent_data(client, monkeypatch, error):
     def refuse(*_, **__):
