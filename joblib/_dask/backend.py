@@ -292,9 +292,11 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         client = self.client
         teach_dask()
         in_process = shares_process(client)
-        if self._given is None:
-            given = self._scatter
-            self._given = scatter_all(client, given, in_process) if given else {}
+        given = self._given  # which a context that ends on another thread may take
+        if given is None:
+            named = self._scatter
+            given = scatter_all(client, named, in_process) if named else {}
+            self._given = given
         options = dict(self.submit_kwargs)
         workers = options.get("workers")
         if workers is not None:
@@ -309,7 +311,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         courier = Courier(
             call,
             client,
-            Sharing(client, self._given, in_process, workers),
+            Sharing(client, given, in_process, workers),
             options,
             n_jobs,
             self._count_cores(),

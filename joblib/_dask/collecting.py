@@ -85,6 +85,9 @@ class Collector:
         self._timer: asyncio.TimerHandle | None = None
         # the loop itself keeps only weak references to its tasks
         self._running: set[asyncio.Future[Any]] = set()
+        #: those of them that wait for a future to be done
+        self._following: set[asyncio.Future[Any]] = set()
+        self._closed = False
         #: addresses of all workers of which the call has heard
         self._workers = known_workers(client)
 
@@ -101,13 +104,19 @@ class Collector:
             self._client.loop.add_callback(self._stop)
 
     def _stop(self) -> None:
-        for task in list(self._running):
+        # No fetch is called off: the client may be asking for others' results with it.
+        self._closed = True
+        for task in list(self._following):
             task.cancel()
 
     def _start(self, sent: list[tuple[Shipment, Any]]) -> None:
+        if self._closed:
+            return
         self._pending += len(sent)
         for shipment, future in sent:
-            self._spawn(self._follow(shipment, future))
+            task = self._spawn(self._follow(shipment, future))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
 
     def _spawn(self, work: Any) -> asyncio.Future[Any]:
         task: asyncio.Future[Any] = asyncio.ensure_future(work)
@@ -135,7 +144,7 @@ class Collector:
         A fetch costs several messages, however much it brings. While one is under
         way, what becomes ready is left to the next.
         """
-        if not self._ready or self._current is not None:
+        if not self._ready or self._current is not None or self._closed:
             return
         loop = asyncio.get_running_loop()
         if self._timer is None:

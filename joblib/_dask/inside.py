@@ -86,9 +86,12 @@ def is_copied(value: Any) -> bool:
 
     So it is with lists, dicts and the like, which tasks may change, and nobody expects
     to see that: joblib has always shared what can be referred to weakly, such as arrays.
+    (So can sets be, but that is hardly known.)
     """
     if isinstance(value, (str, bytes)):
         return False
+    if type(value) in (set, frozenset):
+        return True
     try:
         weakref.ref(value)
     except TypeError:

@@ -23,8 +23,8 @@ SENDINGS = 5
 #: it gives none, that may be or not: it gives none for some that it has lost, either.
 _CALLED_OFF = {"scheduler-restart"}
 
-#: states of futures that will have no result
-_ENDED = ("cancelled", "error", "lost")
+#: states of futures that will have no result; what is lost may be computed anew
+_ENDED = ("cancelled", "error")
 
 #: what scattering raises when the scheduler finds no worker (two types in 3.10), or
 #: does not find one that it knew, or no more of those that were to have a copy

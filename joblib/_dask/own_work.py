@@ -56,6 +56,9 @@ class Copies(Sharing):
                 packed = Packed.of(value, copy=True)
             except CannotPickle:  # the batch will say what it is
                 continue
+            if packed.may_hold_futures:
+                seen.stays = True  # their results are meant
+                continue
             seen.future = packed if seen.fresh else packed.load()
 
 

@@ -228,6 +228,7 @@ class Sharing:
             if type(value) not in WEIGHTLESS and id(value) not in self._given
         }
         large = {}
+        looked_inside = self.looks_inside
         for value in values.values():
             for thing, nbytes in self._heaviest(value, self._weight(value)):
                 self._found_by_weight = True
@@ -237,17 +238,23 @@ class Sharing:
                     large[id(thing)] = thing, seen
         if large:
             self._scatter(list(large.values()))
-        return bool(large)
+        return bool(large) or self.looks_inside is not looked_inside
 
     def _weight(self, value: Any) -> int:
-        """Return the bytes of a value's pickle, without what is known already."""
+        """Return the bytes of a value's pickle, without what is known already.
+
+        Some of that may be about to be scattered.
+        """
+        finder = Finder(lambda obj: self._given.get(id(obj)) or self._find(obj))
+        if finder.find(value) is not None:
+            return 0
         try:
-            if self._find(value) is not None:
-                return 0
-            find = self.finder().find if self.looks_inside else None
-            return Packed.of(value, find=find).nbytes
+            nbytes = Packed.of(value, find=finder.find).nbytes
         except CannotPickle:  # it has gone well with the batch; let it be
             return 0
+        if finder.futures:
+            self._found_by_weight = self.looks_inside = True
+        return nbytes
 
     def _heaviest(
         self, value: Any, nbytes: int, depth: int = DEPTH

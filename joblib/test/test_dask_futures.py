@@ -113,6 +113,32 @@ def test_a_future_that_was_cancelled_ends_the_call(client):
             list(results)
 
 
+def names_of_kinds(values, i):
+    return sorted({type(value).__name__ for value in values})
+
+
+def call_with_many(n, kind):
+    client = distributed.get_client()
+    futures = client.map(increment, range(n), pure=False)
+    values = kind(futures * (10_000 // n) if kind is list else futures)
+    return Parallel()(delayed(names_of_kinds)(values, i) for i in range(6))
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("kind", [list, set, frozenset], ids=lambda kind: kind.__name__)
+def test_many_futures_in_one_argument(client, kind, options):
+    """It is large, and would be shared if there were no futures in it."""
+    futures = client.map(increment, range(100), pure=False)
+    values = kind(futures)
+    with parallel_config("dask", **options):
+        run = Parallel(batch_size=1)
+        assert (
+            run(delayed(names_of_kinds)(values, i) for i in range(6)) == [["int"]] * 6
+        )
+        assert run([delayed(call_with_many)(100, kind)]) == [[["int"]] * 6]
+    del futures, values
+
+
 def call_with_futures(n):
     client = distributed.get_client()
     futures = client.map(increment, range(n), pure=False)

@@ -278,6 +278,20 @@ def test_what_somebody_has_called_off_is_not_sent_again(reason, n_left):
     assert len(found or []) == n_left
 
 
+@pytest.mark.parametrize(
+    ("status", "is_sent_again"),
+    [("finished", True), ("lost", True), ("error", False), ("cancelled", False)],
+)
+def test_what_depends_on_a_future_of_the_users(status, is_sent_again):
+    """One that is lost may be computed anew, others are for the user to mend."""
+    shipment = Shipment(None, None)
+    shipment.given = [types.SimpleNamespace(status=status)]
+    shared = types.SimpleNamespace(status="lost")
+    shipment.values = [shared, *shipment.given]
+    found = lost_with_worker(shipment, Lost(cancelled("lost dependencies"), True))
+    assert found == ([shared] if is_sent_again else None)
+
+
 def is_retiring(client, address):
     def status(dask_scheduler):
         worker = dask_scheduler.workers.get(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import types
 
 import pytest
 
@@ -11,9 +12,11 @@ distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import DaskDistributedBackend, collecting, losses  # noqa: E402
+from joblib._dask import DaskDistributedBackend, backend, collecting, losses  # noqa: E402
+from joblib._dask.collecting import Collector  # noqa: E402
 
 from .dask_common import (  # noqa: E402
+    SECONDS,
     fail,
     hold,
     increment,
@@ -118,6 +121,25 @@ def test_requests_that_are_called_off_all_the_time(client, monkeypatch):
             Parallel()([delayed(increment)(1)])
 
 
+def test_the_end_of_a_call_stops_no_fetch(client):
+    """The client may have joined it with a question of somebody else."""
+
+    async def outcomes():
+        never, comes = asyncio.Event(), asyncio.Event()
+        future = types.SimpleNamespace(exception=lambda **_: never.wait())
+        collector = Collector(client, list)
+        fetch = collector._spawn(comes.wait())
+        collector._start([(None, future)])
+        [follow] = collector._following
+        collector._stop()
+        comes.set()
+        await asyncio.wait([fetch, follow], timeout=SECONDS)
+        collector._start([(None, future)])
+        return fetch.result(), follow.cancelled(), len(collector._following)
+
+    assert client.sync(outcomes) == (True, True, 0)
+
+
 # ----------------------------------------------------------------- scattering
 @pytest.mark.parametrize(
     "error",
@@ -162,6 +184,21 @@ class Call:
     def __init__(self, active, aborting):
         self.active = active
         self.aborting = aborting
+
+
+def test_a_context_that_ends_while_another_thread_begins_a_call(client, monkeypatch):
+    """Both were given the same backend."""
+    data = np.ones(300_000)
+    other = DaskDistributedBackend(client=client, scatter=[data])
+    may_work = backend.may_work
+
+    def leave(*args):
+        other.leave_context()
+        return may_work(*args)
+
+    monkeypatch.setattr(backend, "may_work", leave)
+    with parallel_config(backend=other):
+        assert Parallel()([delayed(total)(data)]) == [300_000.0]
 
 
 def test_the_end_of_a_call_aborts_another_that_was_just_given_up(client):

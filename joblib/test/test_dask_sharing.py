@@ -383,6 +383,22 @@ def test_what_is_inside_of_new_objects_reaches_a_worker_once(client, traffic, ki
     assert max(arrived) < (times + 0.2) * 2_000_000
 
 
+@pytest.mark.parametrize("kind", INSIDE)
+@pytest.mark.parametrize("is_given", [False, True])
+def test_tasks_of_one_batch_share_what_is_inside(sent, kind, is_given):
+    big = Model()
+    given = {id(big): "given", id(big.coef): "given"} if is_given else {}
+    shared = Sharing(None, given, False)
+    items = [INSIDE[kind](big, i) for i in range(20)]
+    shared.survey([items])
+    heavy = Packed.of(items, find=shared.finder().find).nbytes > sharing.HEAVY
+    assert not heavy or shared.weigh(items)
+    # of functions made anew the first goes as a whole
+    n_sent = 0 if is_given else 2 if kind == "closure" else 1
+    assert sum(n for n, *_ in sent) == n_sent
+    assert Packed.of(items, find=shared.finder().find).nbytes < sharing.HEAVY
+
+
 def test_parts_of_large_ones_that_a_context_has_scattered(sent):
     big = bytes_of(300_000)
     shared = Sharing(None, {id(big): "given"}, False)
