@@ -26,6 +26,10 @@ SHORTEST, LEAST = 0.2, 0.03
 SHORTEST_EACH, LEAST_EACH = 0.01, 0.002
 #: however many workers there are
 LONGEST_SHORTEST, LONGEST_LEAST = 1.0, 0.2
+#: Of tasks that take next to nothing, batches of that many seconds would hold so many
+#: that the caller's memory was full of them: all workers together get so many a round, and
+#: each one as many as are well worth a batch.
+MOST_TASKS, MOST_TASKS_EACH = 8_000, 1_000
 #: A worker leaves the rest of a batch that takes so many times as long as was thought,
 #: but no sooner than after so many seconds: to send it elsewhere has its price, too.
 LATE, PATIENCE = 3, 0.1
@@ -42,6 +46,15 @@ def durations_for(
     share = min(SHORTEST_EACH * workers, LONGEST_SHORTEST)
     least_share = min(LEAST_EACH * workers, LONGEST_LEAST)
     return max(shortest, share), max(least, least_share)
+
+
+def most_tasks_for(workers: int) -> int:
+    """Return how many tasks a batch may hold, however short they are.
+
+    >>> [most_tasks_for(workers) for workers in (1, 2, 8, 24)]
+    [8000, 4000, 1000, 1000]
+    """
+    return max(MOST_TASKS // max(workers, 1), MOST_TASKS_EACH)
 
 
 class WorkerTimedBatches(AutoBatchingMixin):
@@ -64,6 +77,8 @@ class WorkerTimedBatches(AutoBatchingMixin):
     _seconds: float = 0.0
     #: whether a batch that takes too long is divided
     divided: bool = False
+    #: tasks in a batch, at most
+    _most: int = MOST_TASKS
 
     def serve(self, workers: int) -> None:
         """Choose sizes for so many workers, whose batches share one scheduler."""
@@ -72,6 +87,7 @@ class WorkerTimedBatches(AutoBatchingMixin):
             workers, kind.MIN_IDEAL_BATCH_DURATION, kind.LEAST_BATCH_DURATION
         )
         self.MIN_IDEAL_BATCH_DURATION, self.LEAST_BATCH_DURATION = durations
+        self._most = most_tasks_for(workers)
 
     def _decide_batch_size(self, measured: float) -> BatchDecision:
         """Return the next batch size; what is half as long as it should be is let be.
@@ -88,7 +104,10 @@ class WorkerTimedBatches(AutoBatchingMixin):
             enough = measured >= shortest / 2 or growth < 2
         if enough:
             return BatchDecision(size, None)
-        return decide_batch_size(size, measured, shortest, longest, growth)
+        decision = decide_batch_size(size, measured, shortest, longest, growth)
+        if decision.size <= self._most:
+            return decision
+        return BatchDecision(self._most, decision.reason if size < self._most else None)
 
     def _measured_duration(self) -> float:
         """Return what a batch takes in seconds.
@@ -121,6 +140,7 @@ class WorkerTimedBatches(AutoBatchingMixin):
             self._each = before + NEWEST_WEIGHT * (each - before)
             self._seconds += seconds
         super().batch_completed(batch_size, seconds)
+        self.least_batch_size = min(self.least_batch_size, self._most)
 
     def reset_batch_stats(self) -> None:
         """Forget what was learnt."""

@@ -139,6 +139,22 @@ def test_batches_that_can_be_divided_grow_with_what_is_known():
     assert few.compute_batch_size() == 2500
 
 
+@pytest.mark.parametrize(("workers", "most"), [(2, 4_000), (24, 1_000)])
+def test_batches_of_nothing_do_not_fill_the_memory(workers, most):
+    sizes = Noting()
+    sizes.serve(workers)
+    seen, reasons = [], []
+    sizes._tell = lambda *reason: reasons.append(reason)
+    for _ in range(20):
+        size = sizes.compute_batch_size()
+        seen.append(size)
+        for _ in range(workers):
+            sizes.batch_worked(size, size * 1e-7)
+        assert sizes.least_batch_size <= most
+    assert seen[-1] == most == max(seen)
+    assert len(reasons) == len(set(seen)) - 1  # not again and again of the same
+
+
 def test_batches_grow_by_those_of_another_size_until_one_comes_back():
     """The first result decides for all that are sent before the next one."""
     sizes = Noting()
@@ -148,7 +164,7 @@ def test_batches_grow_by_those_of_another_size_until_one_comes_back():
         sizes.learn(1, 0.00001)
         assert sizes.compute_batch_size() == first  # it may be the only short one
     sizes.learn(84, 0.00001)
-    assert sizes.compute_batch_size() == 10_000
+    assert sizes.compute_batch_size() == sizing.MOST_TASKS
 
 
 def test_batches_do_not_grow_by_others_if_some_of_them_are_long():
