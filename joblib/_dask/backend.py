@@ -32,7 +32,7 @@ from .courier import Courier
 from .losses import is_killed
 from .own_work import OwnWork, is_callers, may_work
 from .packing import Results, load_results, teach_dask
-from .sharing import Sharing, check_scatter, scatter_all
+from .scattering import check_scatter, scatter_all
 from .sizing import WorkerTimedBatches
 from .slots import SlotReleased
 from .timing import options_for
@@ -311,7 +311,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         courier = Courier(
             call,
             client,
-            Sharing(client, given, in_process, workers),
+            given,
             options,
             n_jobs,
             self._count_cores(),

@@ -56,8 +56,8 @@ class Courier(threading.Thread):
         The call, for the backend to know its courier by.
     client : distributed.Client
         The cluster's client.
-    sharing : Sharing
-        What knows the call's large arguments.
+    given : dict
+        Futures of what its context has scattered, by ``id``.
     options : dict
         Keywords for ``Client.map``.
     n_jobs : int or None
@@ -78,7 +78,7 @@ class Courier(threading.Thread):
         self,
         call: Any,
         client: Any,
-        sharing: Sharing,
+        given: dict[int, Any],
         options: dict[str, Any],
         n_jobs: int | None,
         cores: int,
@@ -90,7 +90,6 @@ class Courier(threading.Thread):
         super().__init__(name="joblib-dask-courier", daemon=True)
         self.call = call
         self._client = client
-        self._sharing = sharing
         self._sizes = sizes
         bound = sizes if getattr(call, "divisible", False) else None
         options = {"fifo_timeout": 0, **options}
@@ -102,7 +101,9 @@ class Courier(threading.Thread):
         self._parent = current_task()
         if self._parent is not None:
             self._parent.put_forward(options)
-        self._sender = Sender(client, sharing, options, in_process, self._settle, bound)
+        self._sharing = Sharing(client, given, in_process, options)
+        ways = client, self._sharing, options, in_process
+        self._sender = Sender(*ways, self._settle, bound)
         self._quiet = 0.0  # seconds for which nothing has come
         self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
         # With a limit, each completion is waited for: the next batch is held back.

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pickle import PicklingError
 from typing import Any
 
+from .carrying import is_carried
 from .collecting import Lost, reasons_of, was_dropped
 from .counting import CoreCount, NoWorkersLeft
 from .packing import note
@@ -96,9 +97,13 @@ def lost_values(shipment: Shipment) -> list[Any]:
     return [
         value
         for value in shipment.values
-        if value.status != "finished"
-        and not any(value is future for future in shipment.given)
+        if _is_lost(value) and not any(value is future for future in shipment.given)
     ]
+
+
+def _is_lost(value: Any) -> bool:
+    status: str = value.status
+    return status in _ENDED if is_carried(value) else status != "finished"
 
 
 def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:

@@ -12,8 +12,11 @@ from .._engine.seeds import SeededTask
 
 #: what is to be found in the keys of tasks that are none of the user's
 OUR_KEY = re.compile(
-    r"(?:batch_of_.*_calls|joblib-scout|do_nothing)-[0-9a-f-]{36}$", re.DOTALL
+    r"(?:batch_of_.*_calls|joblib_function_.*|joblib-scout|do_nothing)"
+    r"-[0-9a-f-]{36}$",
+    re.DOTALL,
 )
+_KEY_OF_FUNCTION = re.compile(r"joblib_function_.*-[0-9a-f-]{36}$", re.DOTALL)
 
 
 def short_name(func: Any) -> str:
@@ -61,5 +64,18 @@ def key_for(batch: Any, prefix: str | None = None) -> str:
 
     The dashboard groups tasks by what stands before the first hyphen.
     """
-    name = f"{Batch(batch.items)!r}-{uuid.uuid4()}"
+    return _with(prefix, f"{Batch(batch.items)!r}-{uuid.uuid4()}")
+
+
+def key_for_function(func: Any, prefix: str | None = None) -> str:
+    """Return a key for the task that brings a function to the cluster."""
+    return _with(prefix, f"joblib_function_{short_name(func)}-{uuid.uuid4()}")
+
+
+def is_key_of_function(key: Any) -> bool:
+    """Tell whether a key was made by `key_for_function`."""
+    return isinstance(key, str) and _KEY_OF_FUNCTION.search(key) is not None
+
+
+def _with(prefix: str | None, name: str) -> str:
     return name if prefix is None else f"{prefix}-{name}"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import types
-import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from .carrying import can_be_carried, carry
 from .inside import DEPTH, WEIGHTLESS, Finder, is_copied, parts_of
-from .packing import CannotPickle, Packed, Parcel, explain_scatter
+from .packing import CannotPickle, Packed, Parcel
 from .pulse import answer_of
+from .recalling import TAKEN_IN, release
 from .remote import Slot
+from .scattering import key_of_data
 from .spreading import spread
 
 #: arguments up to this many bytes travel with their task
@@ -44,51 +45,6 @@ _NEVER_LARGE = WEIGHTLESS | {
 
 #: seconds in which data finds a worker while a call is under way
 NO_WORKER = 3.0
-
-
-def check_scatter(scatter: Any) -> None:
-    """Raise TypeError unless `scatter` is None, a list or a tuple."""
-    if scatter is not None and not isinstance(scatter, (list, tuple)):
-        raise TypeError(f"scatter must be a list/tuple, got `{type(scatter).__name__}`")
-
-
-def scatter_all(
-    client: Any, objects: list[Any], in_process: bool = False
-) -> dict[int, Any]:
-    """Send `objects` to all workers; return their futures by ``id``.
-
-    Raises
-    ------
-    pickle.PicklingError
-        If one of them can't be pickled; it says which.
-    """
-    keys = [_key_for(obj) for obj in objects]
-    data = {}
-    for i, (key, obj) in enumerate(zip(keys, objects, strict=True)):
-        try:
-            data[key] = obj if in_process else Parcel.of(obj)
-        except CannotPickle as failed:
-            if not _is_sent_by_dask(obj):
-                raise explain_scatter(i, obj, failed) from failed.__cause__
-            data[key] = obj
-    found = answer_of(client, spread(client, data, None, sys.maxsize, sys.maxsize))
-    return {id(obj): found[key] for key, obj in zip(keys, objects, strict=True)}
-
-
-def _is_sent_by_dask(obj: Any) -> bool:
-    """Tell whether dask has been taught how to send such an object."""
-    from distributed.protocol.serialize import dask_serialize
-
-    try:
-        dask_serialize.dispatch(type(obj))
-    except TypeError:
-        return False
-    return True
-
-
-def _key_for(obj: Any) -> str:
-    # Not a hash of the contents: identity is what counts here.
-    return f"{type(obj).__name__}-{uuid.uuid4().hex}"
 
 
 class _Seen:
@@ -124,8 +80,9 @@ class Sharing:
         Futures of what was shared beforehand, by ``id``.
     in_process : bool
         Client and workers share a process: then objects are shared as they are.
-    workers : list of str, optional
-        The only workers to send to.
+    options : dict, optional
+        Keywords for ``Client.submit``, those of the call's tasks. Among them are the
+        only `workers` to send to.
     """
 
     def __init__(
@@ -133,12 +90,14 @@ class Sharing:
         client: Any,
         given: dict[int, Any],
         in_process: bool,
-        workers: list[str] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         self._client = client
         self._given = given
         self._in_process = in_process
-        self._workers = workers
+        self._options = options or {}
+        #: the futures of functions that may not have reached the scheduler
+        self._under_way: list[Any] = []
         self._weak: dict[int, _Seen] = {}
         self._strong: OrderedDict[int, _Seen] = OrderedDict()
         #: how many batches were heavy
@@ -332,6 +291,8 @@ class Sharing:
                 seen.future = None  # whoever else still knows of it
         self._weak.clear()
         self._strong.clear()
+        release(self._client, self._still_under_way())
+        self._under_way.clear()
 
     def _future_of(self, value: Any) -> Any:
         given = self._given.get(id(value))
@@ -382,17 +343,27 @@ class Sharing:
             if isinstance(sent, Packed) and sent.may_hold_futures:
                 seen.stays = True  # their results are meant
                 continue
+            if type(value) is types.FunctionType and can_be_carried(sent):
+                seen.future = self._carried(value, sent)
+                continue
             near = seen.uses if heavy else 1
             far = seen.uses if seen.nbytes >= BROADCAST else 1
-            key = _key_for(value)
+            key = key_of_data(value)
             groups.setdefault((near, far), {})[key] = sent
             owners[key] = seen
+        workers = self._options.get("workers")
         for (near, far), data in groups.items():
-            question = spread(
-                self._client, data, self._workers, near, far, timeout=NO_WORKER
-            )
+            question = spread(self._client, data, workers, near, far, timeout=NO_WORKER)
             for key, future in answer_of(self._client, question).items():
                 owners[key].future = future
+
+    def _carried(self, func: Any, packed: Packed) -> Any:
+        future = carry(self._client, func, packed, self._options)
+        self._under_way = [*self._still_under_way(), future]
+        return future
+
+    def _still_under_way(self) -> list[Any]:
+        return [one for one in self._under_way if one.status not in TAKEN_IN]
 
     def _packed(self, value: Any, fresh: bool) -> Any:
         if fresh:

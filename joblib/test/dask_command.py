@@ -132,3 +132,15 @@ def command_line_cluster(folder, workers=1, options=()):
     finally:
         for command in reversed(cluster.commands):
             command.end()
+
+
+def kill_all_workers(client):
+    """Kill the workers and wait until the scheduler knows; nannies start new ones."""
+    old = client.run(os.getpid)
+    for pid in old.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(
+        lambda: not set(old) & set(client.scheduler_info(n_workers=-1)["workers"]),
+        "end of the old workers",
+    )
+    client.wait_for_workers(1, timeout=20)

@@ -17,10 +17,11 @@ from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import collecting  # noqa: E402
 from joblib._dask.collecting import Lost, was_dropped  # noqa: E402
 from joblib._dask.courier import Courier  # noqa: E402
-from joblib._dask.losses import lost_with_worker  # noqa: E402
+from joblib._dask.losses import lost_values, lost_with_worker  # noqa: E402
+from joblib._dask.naming import key_for_function  # noqa: E402
 from joblib._dask.shipment import Shipment  # noqa: E402
 
-from .dask_command import wait_for  # noqa: E402
+from .dask_command import kill_all_workers, wait_for  # noqa: E402
 from .dask_common import (  # noqa: E402
     end_process,
     hold,
@@ -47,18 +48,6 @@ def client():
     with small_cluster(n_workers=3) as client:
         yield client
         assert tasks_left(client) == []
-
-
-def kill_all_workers(client):
-    """Kill the workers and wait until the scheduler knows; nannies start new ones."""
-    old = client.run(os.getpid)
-    for pid in old.values():
-        os.kill(pid, signal.SIGKILL)
-    wait_for(
-        lambda: not set(old) & set(client.scheduler_info(n_workers=-1)["workers"]),
-        "end of the old workers",
-    )
-    client.wait_for_workers(1, timeout=20)
 
 
 #: kinds of data, by how it gets to the workers
@@ -273,7 +262,7 @@ def test_a_task_whose_data_dies_with_each_worker_it_kills(on_error):
 )
 def test_what_somebody_has_called_off_is_not_sent_again(reason, n_left):
     shipment = Shipment(None, None)
-    shipment.values = [types.SimpleNamespace(status="cancelled")]
+    shipment.values = [types.SimpleNamespace(status="cancelled", key="data-1")]
     found = lost_with_worker(shipment, Lost(cancelled(reason), True))
     assert len(found or []) == n_left
 
@@ -285,11 +274,22 @@ def test_what_somebody_has_called_off_is_not_sent_again(reason, n_left):
 def test_what_depends_on_a_future_of_the_users(status, is_sent_again):
     """One that is lost may be computed anew, others are for the user to mend."""
     shipment = Shipment(None, None)
-    shipment.given = [types.SimpleNamespace(status=status)]
-    shared = types.SimpleNamespace(status="lost")
+    shipment.given = [types.SimpleNamespace(status=status, key="theirs")]
+    shared = types.SimpleNamespace(status="lost", key="data-1")
     shipment.values = [shared, *shipment.given]
     found = lost_with_worker(shipment, Lost(cancelled("lost dependencies"), True))
     assert found == ([shared] if is_sent_again else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_lost"),
+    [("pending", False), ("lost", False), ("finished", False), ("cancelled", True)],
+)
+def test_functions_that_dask_computes_again_are_not_lost(status, is_lost):
+    key = key_for_function(len)
+    shipment = Shipment(None, None)
+    shipment.values = [types.SimpleNamespace(status=status, key=key)]
+    assert lost_values(shipment) == (shipment.values if is_lost else [])
 
 
 def is_retiring(client, address):

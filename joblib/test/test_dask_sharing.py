@@ -7,6 +7,7 @@ import functools
 import gc
 import threading
 import time
+import types
 import weakref
 
 import pytest
@@ -36,7 +37,12 @@ def sent(monkeypatch):
         sent.append((len(data), near_copies, far_copies))
         return {key: object() for key in data}
 
+    def carry(client, func, packed, options):
+        sent.append((1, 1, 1))
+        return types.SimpleNamespace(status="finished")
+
     monkeypatch.setattr(sharing, "spread", spread)
+    monkeypatch.setattr(sharing, "carry", carry)
     return sent
 
 
@@ -229,6 +235,12 @@ def watch_handlers(dask_worker):
 
     dask_worker.joblib_received = 0
     update = dask_worker.handlers["update_data"]
+    compute = dask_worker.stream_handlers["compute-task"]
+
+    def counted_task(run_spec, **options):
+        packed = [part for part in run_spec.args if isinstance(part, Packed)]
+        dask_worker.joblib_received += sum(part.nbytes for part in packed)
+        return compute(run_spec=run_spec, **options)
 
     def counted(data, **options):
         dask_worker.joblib_received += sum(map(sizeof, data.values()))
@@ -236,8 +248,10 @@ def watch_handlers(dask_worker):
 
     def unwatch():
         dask_worker.handlers["update_data"] = update
+        dask_worker.stream_handlers["compute-task"] = compute
 
     dask_worker.handlers["update_data"] = counted
+    dask_worker.stream_handlers["compute-task"] = counted_task
     dask_worker.joblib_unwatch = unwatch
 
 

@@ -207,6 +207,8 @@ LAYERS: dict[str, list[str]] = {
         "_dask.recalling",
         "_dask.collecting",
         "_dask.spreading",
+        "_dask.scattering",
+        "_dask.carrying",
         "_dask.inside",
         "_dask.sharing",
         "_dask.loading",

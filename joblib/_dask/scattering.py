@@ -1,0 +1,131 @@
+"""What a context's ``scatter=`` names: on all workers, for all of its calls.
+
+It is known by what is in it, as in dask's own scatter, so that contexts that overlap, such
+as those of several threads, share one copy of the same data.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import uuid
+import weakref
+from typing import Any
+
+from .packing import CannotPickle, Parcel, explain_scatter
+from .pulse import answer_of
+from .spreading import spread
+
+#: types that dask goes through item by item, which takes longer than to send them
+_NOT_HASHED = {dict, frozenset, list, set, tuple}
+
+
+def check_scatter(scatter: Any) -> None:
+    """Raise TypeError unless `scatter` is None, a list or a tuple."""
+    if scatter is not None and not isinstance(scatter, (list, tuple)):
+        raise TypeError(f"scatter must be a list/tuple, got `{type(scatter).__name__}`")
+
+
+class Held:
+    """What contexts hold on the cluster of one client, by what is in it."""
+
+    _of: weakref.WeakKeyDictionary[Any, Held] = weakref.WeakKeyDictionary()
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._futures: weakref.WeakValueDictionary[str, Any] = (
+            weakref.WeakValueDictionary()
+        )
+
+    @classmethod
+    def of(cls, client: Any) -> Held:
+        """Return the one of a client. From any thread."""
+        with cls._lock:
+            found = cls._of.get(client)
+            if found is None:
+                found = cls._of[client] = cls()
+            return found
+
+    def take(self, token: str | None) -> Any:
+        """Return the future of such data, if some context holds it."""
+        future = None if token is None else self._futures.get(token)
+        return future if future is not None and future.status == "finished" else None
+
+    def add(self, token: str | None, future: Any) -> None:
+        """Remember what a context holds from now on."""
+        if token is not None:
+            self._futures[token] = future
+
+
+def scatter_all(
+    client: Any, objects: list[Any], in_process: bool = False
+) -> dict[int, Any]:
+    """Send `objects` to all workers; return their futures by ``id``.
+
+    What another context holds there is not sent again. Client and workers in one process
+    share the very objects.
+
+    Raises
+    ------
+    pickle.PicklingError
+        If one of them can't be pickled; it says which.
+    """
+    held = Held.of(client)
+    given: dict[int, Any] = {}
+    owners: dict[str, tuple[Any, str | None]] = {}
+    data = {}
+    for i, obj in enumerate(objects):
+        if any(obj is one for one in objects[:i]):
+            continue
+        token = None if in_process else _token_of(obj)
+        future = held.take(token)
+        # Tasks may change one of two equal objects of a context, and not the other.
+        if future is not None and not any(future is one for one in given.values()):
+            given[id(obj)] = future
+            continue
+        key = key_of_data(obj)
+        owners[key] = obj, token
+        try:
+            data[key] = obj if in_process else Parcel.of(obj)
+        except CannotPickle as failed:
+            if not _is_sent_by_dask(obj):
+                raise explain_scatter(i, obj, failed) from failed.__cause__
+            data[key] = obj
+    if data:
+        found = answer_of(client, spread(client, data, None, sys.maxsize, sys.maxsize))
+        for key, (obj, token) in owners.items():
+            given[id(obj)] = found[key]
+            held.add(token, found[key])
+    return given
+
+
+def _token_of(obj: Any) -> str | None:
+    """Return dask's hash of what is in an object; None if it has none that is certain."""
+    from dask.base import tokenize
+
+    if type(obj) in _NOT_HASHED:
+        return None
+    try:
+        return f"{type(obj).__qualname__}-{tokenize(obj)}"
+    except Exception:  # of the object's own code; it is sent under a name of its own
+        return None
+
+
+def _is_sent_by_dask(obj: Any) -> bool:
+    """Tell whether dask has been taught how to send such an object."""
+    from distributed.protocol.serialize import dask_serialize
+
+    try:
+        dask_serialize.dispatch(type(obj))
+    except TypeError:
+        return False
+    return True
+
+
+def key_of_data(obj: Any) -> str:
+    """Return a key that no other data has, nor had before.
+
+    With a hash of the contents as its key, data might go on word that an earlier copy is
+    not needed any more.
+    """
+    return f"{type(obj).__name__}-{uuid.uuid4().hex}"
