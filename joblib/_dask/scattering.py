@@ -17,7 +17,7 @@ from .pulse import answer_of
 from .spreading import spread
 
 #: types that dask goes through item by item, which takes longer than to send them
-_NOT_HASHED = {dict, frozenset, list, set, tuple}
+_NOT_HASHED = (dict, frozenset, list, set, tuple)
 
 
 def check_scatter(scatter: Any) -> None:
@@ -103,7 +103,7 @@ def _token_of(obj: Any) -> str | None:
     """Return dask's hash of what is in an object; None if it has none that is certain."""
     from dask.base import tokenize
 
-    if type(obj) in _NOT_HASHED:
+    if isinstance(obj, _NOT_HASHED):
         return None
     try:
         return f"{type(obj).__qualname__}-{tokenize(obj)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 
 pytest.importorskip("distributed")
@@ -108,7 +110,10 @@ def test_what_dask_cannot_hash_is_sent_for_each_context(client):
             use(data)
 
 
-@pytest.mark.parametrize("value", [[1], (1,), {1: 2}, {1}, frozenset([1]), Unhashed()])
+@pytest.mark.parametrize(
+    "value",
+    [[1], (1,), {1: 2}, OrderedDict({1: 2}), {1}, frozenset([1]), Unhashed()],
+)
 def test_what_has_no_hash(value):
     assert scattering._token_of(value) is None
 
