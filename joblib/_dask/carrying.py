@@ -11,6 +11,8 @@ from typing import Any
 from .naming import is_key_of_function, key_for_function
 from .packing import Packed
 
+#: dask keeps its last thousand messages of fewer bytes, for its own logs, on both ends
+LEAST = 1_000_000
 #: bytes from which on dask warns of what goes along with tasks, if it does not say so
 MOST = "10MB"
 #: bytes that are not the function's
@@ -18,12 +20,12 @@ REST = 10_000
 
 
 def can_be_carried(packed: Packed) -> bool:
-    """Tell whether a function is small enough to go along with a task."""
+    """Tell whether a function has the size to go along with a task."""
     import dask
     from dask.utils import parse_bytes
 
     most = dask.config.get("distributed.admin.large-graph-warning-threshold", MOST)
-    return packed.nbytes + REST <= parse_bytes(most)
+    return LEAST <= packed.nbytes <= parse_bytes(most) - REST
 
 
 def carry(client: Any, func: Any, packed: Packed, options: dict[str, Any]) -> Any:

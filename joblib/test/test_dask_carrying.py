@@ -50,7 +50,10 @@ def carried(monkeypatch):
     return keys
 
 
-def closure(n=500_000):
+SIZE = 1_200_000
+
+
+def closure(n=SIZE):
     data = np.ones(n, dtype=np.uint8)
     return lambda i: int(data.sum()) + i
 
@@ -69,9 +72,18 @@ def test_a_large_function_goes_with_a_task(client, carried):
     function = closure()
     with parallel_config("dask"):
         out = Parallel(batch_size=1)(delayed(function)(i) for i in range(10))
-    assert out == [500_000 + i for i in range(10)]
+    assert out == [SIZE + i for i in range(10)]
     assert len(carried) == 1
     assert scattered(client) == []
+
+
+def test_small_ones_are_scattered_for_dask_would_keep_the_messages(client, carried):
+    function = closure(500_000)
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(delayed(function)(i) for i in range(10))
+    assert out == [500_000 + i for i in range(10)]
+    assert carried == []
+    assert len(set(scattered(client))) == 1
 
 
 def test_its_key_has_the_prefix_of_the_call(client, carried):
@@ -83,7 +95,7 @@ def test_its_key_has_the_prefix_of_the_call(client, carried):
 
 
 @pytest.mark.parametrize(
-    ("most", "is_carried"), [("400kB", False), ("505kB", False), ("600kB", True)]
+    ("most", "is_carried"), [("1MB", False), ("1205kB", False), ("1300kB", True)]
 )
 def test_dask_does_not_warn_of_it(client, carried, most, is_carried):
     function = closure()
@@ -94,7 +106,7 @@ def test_dask_does_not_warn_of_it(client, carried, most, is_carried):
     ):
         warnings.simplefilter("error")
         out = Parallel(batch_size=1)(delayed(function)(i) for i in range(4))
-    assert out == [500_000 + i for i in range(4)]
+    assert out == [SIZE + i for i in range(4)]
     assert bool(carried) is is_carried
     assert bool(scattered(client)) is not is_carried
 
@@ -113,7 +125,7 @@ def test_dask_computes_it_again_where_its_workers_have_died(client, carried):
 
     with parallel_config("dask"):
         out = Parallel(pre_dispatch=4, batch_size=1)(tasks())
-    assert out == [500_000 + i for i in range(12)]
+    assert out == [SIZE + i for i in range(12)]
     assert killed
     assert len(carried) == 1
 
@@ -150,7 +162,7 @@ def test_one_that_waits_for_a_worker_is_not_taken_for_lost(client, busy, carried
     assert caller.is_alive()
     busy()
     caller.join(SECONDS)
-    assert out == [500_000 + i for i in range(4)]
+    assert out == [SIZE + i for i in range(4)]
     assert len(carried) == 1
 
 
@@ -181,6 +193,6 @@ def test_the_data_of_one_called_off_by_somebody_is_sent_again(client, busy, carr
     client.cancel([distributed.Future(carried[0], client)], force=True)
     busy()
     caller.join(SECONDS)
-    assert out == [500_000 + i for i in range(4)]
+    assert out == [SIZE + i for i in range(4)]
     # the second time it is taken for one of many that are made around the same data
     assert ["ndarray" in key for key in set(scattered(client))] == [True]
