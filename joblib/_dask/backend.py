@@ -30,6 +30,7 @@ from .collecting import Lost
 from .counting import jobs_on
 from .courier import Courier
 from .losses import is_killed
+from .orders import Orders, holds_resources
 from .own_work import OwnWork, is_callers, may_work
 from .packing import Results, load_results, teach_dask
 from .scattering import check_scatter, scatter_all
@@ -137,6 +138,8 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         self._context: contextvars.Context | None = None
         # in a task, what its call knew: the scheduler need not be waited for
         self._told_cores = 0
+        # in a task, whether one that waits for its call holds resources
+        self._under_resources = False
 
     # ------------------------------------------------- across the cluster
     def _for_tasks(self) -> DaskDistributedBackend:
@@ -151,11 +154,15 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
         options.pop("resources", None)
         other._set_up(None, None, self.wait_for_workers_timeout, options)
         other._told_cores = self._count_cores()
+        other._under_resources = self._under_resources or holds_resources(
+            self.submit_kwargs
+        )
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.nesting_level, self.wait_for_workers_timeout, self.submit_kwargs)
-        return _arrive, (type(self), *state, self._told_cores)
+        told = self._told_cores, self._under_resources
+        return _arrive, (type(self), *state, *told)
 
     @property
     def client(self) -> Any:
@@ -297,12 +304,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             named = self._scatter
             given = scatter_all(client, named, in_process) if named else {}
             self._given = given
-        options = dict(self.submit_kwargs)
-        workers = options.get("workers")
-        if workers is not None:
-            workers = [workers] if isinstance(workers, str) else list(workers)
-            options["workers"] = workers
-        options.update(options_for(getattr(parallel, "_controls", None)))
+        controls = options_for(getattr(parallel, "_controls", None))
         n_jobs = None if parallel is None else self._asked.get(parallel)
         works = may_work(call, parallel, client, self.submit_kwargs)
         self.divided = getattr(call, "divisible", False)
@@ -312,7 +314,7 @@ class DaskDistributedBackend(WorkerTimedBatches, ParallelBackendBase):
             call,
             client,
             given,
-            options,
+            Orders({**self.submit_kwargs, **controls}, self._under_resources),
             n_jobs,
             self._count_cores(),
             in_process,
@@ -382,6 +384,7 @@ def _arrive(
     wait_for_workers_timeout: float | str | timedelta | None,
     submit_kwargs: dict[str, Any],
     told_cores: int = 0,
+    under_resources: bool = False,
 ) -> DaskDistributedBackend:
     """Rebuild a backend where its pickle arrived: it will use the client there."""
     backend = cls.__new__(cls)
@@ -389,4 +392,5 @@ def _arrive(
     backend._set_up(None, None, wait_for_workers_timeout, submit_kwargs)
     backend._context = contextvars.copy_context()
     backend._told_cores = told_cores
+    backend._under_resources = under_resources
     return backend

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .carrying import Carrier
 from .collecting import Arrival, Collector, Lost
 from .counting import (
     CHILD_INTERVAL,
@@ -32,9 +33,9 @@ from .counting import (
 from .dividing import Divider
 from .losses import explained, lost_values, report, sent_again
 from .merging import Merger
+from .orders import Orders
 from .own_share import OwnShare
 from .own_work import OwnWork, await_end, has_failed
-from .parents import current_task
 from .pulse import CHILD_HEARTBEAT, CLOSED, HEARTBEAT, Pulse, SchedulerSilent
 from .recalling import cancel
 from .scouting import Scouts
@@ -58,8 +59,8 @@ class Courier(threading.Thread):
         The cluster's client.
     given : dict
         Futures of what its context has scattered, by ``id``.
-    options : dict
-        Keywords for ``Client.map``.
+    orders : Orders
+        How its tasks are sent.
     n_jobs : int or None
         How many of the cluster's cores the call asks for.
     cores : int
@@ -79,7 +80,7 @@ class Courier(threading.Thread):
         call: Any,
         client: Any,
         given: dict[int, Any],
-        options: dict[str, Any],
+        orders: Orders,
         n_jobs: int | None,
         cores: int,
         in_process: bool,
@@ -92,17 +93,16 @@ class Courier(threading.Thread):
         self._client = client
         self._sizes = sizes
         bound = sizes if getattr(call, "divisible", False) else None
-        options = {"fifo_timeout": 0, **options}
-        priority = options.get("priority") or 0
+        options = orders.options
         self._n_jobs = n_jobs
         self._limit = limit_on(cores, n_jobs)
         # It acts for the task that made it: dask has to see it on that worker.
         self._context = contextvars.copy_context()
-        self._parent = current_task()
-        if self._parent is not None:
-            self._parent.put_forward(options)
-        self._sharing = Sharing(client, given, in_process, options)
-        ways = client, self._sharing, options, in_process
+        self._parent = orders.parent
+        carrier = Carrier(client, orders)
+        workers = options.get("workers")
+        self._sharing = Sharing(client, given, in_process, workers, carrier)
+        ways = client, self._sharing, orders, in_process
         self._sender = Sender(*ways, self._settle, bound)
         self._quiet = 0.0  # seconds for which nothing has come
         self._beat = HEARTBEAT if self._parent is None else CHILD_HEARTBEAT
@@ -131,7 +131,7 @@ class Courier(threading.Thread):
         self._merger = Merger(bound, *here, self._jobs)
         self._share: OwnShare | None = None
         if own_work is not None:
-            scouts = Scouts(client, priority, cores, self._notify)
+            scouts = Scouts(client, orders.priority, cores, self._notify)
             pick = self._merger.take
             self._share = OwnShare(own_work, scouts, *here, lambda: self._limit, pick)
 

@@ -117,6 +117,10 @@ def lost_with_worker(shipment: Shipment, out: Lost) -> list[Any] | None:
         return None  # the user's, whose it is to bring them
     lost = lost_values(shipment)
     if not out.cancelled:
+        # dask counts it against a function, too, if workers die while it waits for them
+        failed = [value for value in lost if value.status == "error"]
+        if failed:
+            return failed
         return lost if isinstance(out.error, WORKER_GONE) else None
     if was_dropped(out.error):
         # The news of its arguments may come later: all are taken for lost.
@@ -139,7 +143,7 @@ def sent_again(
     shipment.values = []
     if shipment.sendings < SENDINGS:
         return True
-    if out.cancelled:
+    if out.cancelled or (lost and is_killed(out.error)):
         out.error, out.cancelled = _killed(shipment, out.error), False
     return False
 

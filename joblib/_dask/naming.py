@@ -10,13 +10,12 @@ from typing import Any
 from .._engine.batch import name_of
 from .._engine.seeds import SeededTask
 
-#: what is to be found in the keys of tasks that are none of the user's
-OUR_KEY = re.compile(
-    r"(?:batch_of_.*_calls|joblib_function_.*|joblib-scout|do_nothing)"
-    r"-[0-9a-f-]{36}$",
-    re.DOTALL,
+_FUNCTION = "joblib_function_"
+_ID = r"-[0-9a-f-]{36}(?:', 0\))?$"
+_OURS = re.compile(
+    rf"(?:batch_of_.*_calls|{_FUNCTION}.*|joblib-scout|do_nothing){_ID}", re.DOTALL
 )
-_KEY_OF_FUNCTION = re.compile(r"joblib_function_.*-[0-9a-f-]{36}$", re.DOTALL)
+_OF_FUNCTION = re.compile(rf"{_FUNCTION}.*{_ID}", re.DOTALL)
 
 
 def short_name(func: Any) -> str:
@@ -59,23 +58,50 @@ class Batch:
         return f"{prefix}batch_of_{self._funcname}_{self._count}_calls"
 
 
-def key_for(batch: Any, prefix: str | None = None) -> str:
-    """Return a task key that no other batch has.
+class Keys:
+    """Makes the keys of a call's tasks, no two of which are the same.
 
     The dashboard groups tasks by what stands before the first hyphen.
+
+    Parameters
+    ----------
+    prefix : str, optional
+        What they begin with.
+    apart : bool, default=False
+        Have dask count each task as a group of its own. Of large groups it keeps tasks
+        on the scheduler until a worker has room for them, and takes one for full whose
+        tasks wait for a resource.
+
+    Examples
+    --------
+    >>> Keys("search").of_function(len)  # doctest: +ELLIPSIS
+    'search-joblib_function_len-...'
     """
-    return _with(prefix, f"{Batch(batch.items)!r}-{uuid.uuid4()}")
+
+    def __init__(self, prefix: str | None = None, apart: bool = False) -> None:
+        self._prefix = prefix
+        self._apart = apart
+
+    def of_batch(self, batch: Any) -> str:
+        """Return a key for a batch."""
+        return self._new(repr(Batch(batch.items)))
+
+    def of_function(self, func: Any) -> str:
+        """Return a key for the task that brings a function to the cluster."""
+        return self._new(_FUNCTION + short_name(func))
+
+    def _new(self, name: str) -> str:
+        key = f"{name}-{uuid.uuid4()}"
+        if self._prefix is not None:
+            key = f"{self._prefix}-{key}"
+        return f"('{key}', 0)" if self._apart else key
 
 
-def key_for_function(func: Any, prefix: str | None = None) -> str:
-    """Return a key for the task that brings a function to the cluster."""
-    return _with(prefix, f"joblib_function_{short_name(func)}-{uuid.uuid4()}")
+def is_ours(key: Any) -> bool:
+    """Tell whether a key is of a task that is none of the user's."""
+    return _OURS.search(str(key)) is not None
 
 
-def is_key_of_function(key: Any) -> bool:
-    """Tell whether a key was made by `key_for_function`."""
-    return isinstance(key, str) and _KEY_OF_FUNCTION.search(key) is not None
-
-
-def _with(prefix: str | None, name: str) -> str:
-    return name if prefix is None else f"{prefix}-{name}"
+def is_of_function(key: Any) -> bool:
+    """Tell whether a key was made by `Keys.of_function`."""
+    return _OF_FUNCTION.search(str(key)) is not None

@@ -22,7 +22,7 @@ from .._captured import CapturedError, capture_call
 from .._engine.context import _backend
 from .collecting import Lost
 from .loading import pack
-from .naming import OUR_KEY
+from .naming import is_ours
 from .packing import CannotPickle, Packed
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
@@ -164,10 +164,7 @@ def is_callers(call: Any) -> bool:
 def _has_tasks_of_the_users(client: Any) -> bool:
     """Tell whether tasks are under way that one has started by its worker's client."""
     states = list(client.futures.items())
-    return any(
-        state.status == "pending" and not OUR_KEY.search(str(key))
-        for key, state in states
-    )
+    return any(state.status == "pending" and not is_ours(key) for key, state in states)
 
 
 def may_work(call: Any, parallel: Any, client: Any, options: dict[str, Any]) -> bool:

@@ -63,6 +63,12 @@ class ParentTask:
         level = math.floor(own - base) + 1
         options["priority"] = base + level + 1 - (time.time() % _ROUND) / _ROUND
 
+    @property
+    def holds_resources(self) -> bool:
+        """Whether it has resources of its worker, which others may wait for."""
+        task = self._worker.state.tasks.get(self._key)
+        return task is not None and bool(task.resource_restrictions)
+
     def is_called_off(self) -> bool:
         """Tell whether the task was cancelled while it ran."""
         task = self._worker.state.tasks.get(self._key)

@@ -16,7 +16,7 @@ from typing import Any
 from .pulse import CLOSED
 
 #: seconds between calling off and the first look, from that to the next one, and so on
-PAUSES = (0.05, 0.2, 0.75, 4.0)
+PAUSES = (0.05, 0.2, 0.35, 0.4, 4.0)
 #: states of futures whose task the scheduler has surely taken in
 TAKEN_IN = ("finished", "error", "lost")
 

@@ -1,7 +1,8 @@
 """What a context's ``scatter=`` names: on all workers, for all of its calls.
 
-It is known by what is in it, as in dask's own scatter, so that contexts that overlap, such
-as those of several threads, share one copy of the same data.
+Contexts that overlap, such as those of several threads, share one copy of the same object,
+if it has not changed since it was sent: it is hashed, as dask's own scatter does. What only
+equals it is sent for itself, for tasks may change the one and not the other.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ def check_scatter(scatter: Any) -> None:
 
 
 class Held:
-    """What contexts hold on the cluster of one client, by what is in it."""
+    """What contexts hold on the cluster of one client.
+
+    A context holds the objects as well, so that no other one has the ``id`` of one.
+    """
 
     _of: weakref.WeakKeyDictionary[Any, Held] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
 
     def __init__(self) -> None:
-        self._futures: weakref.WeakValueDictionary[str, Any] = (
+        self._futures: weakref.WeakValueDictionary[tuple[int, str], Any] = (
             weakref.WeakValueDictionary()
         )
 
@@ -46,15 +50,15 @@ class Held:
                 found = cls._of[client] = cls()
             return found
 
-    def take(self, token: str | None) -> Any:
-        """Return the future of such data, if some context holds it."""
-        future = None if token is None else self._futures.get(token)
+    def take(self, obj: Any, token: str | None) -> Any:
+        """Return the future of an object with this hash, if some context holds it."""
+        future = None if token is None else self._futures.get((id(obj), token))
         return future if future is not None and future.status == "finished" else None
 
-    def add(self, token: str | None, future: Any) -> None:
+    def add(self, obj: Any, token: str | None, future: Any) -> None:
         """Remember what a context holds from now on."""
         if token is not None:
-            self._futures[token] = future
+            self._futures[id(obj), token] = future
 
 
 def scatter_all(
@@ -78,9 +82,8 @@ def scatter_all(
         if any(obj is one for one in objects[:i]):
             continue
         token = None if in_process else _token_of(obj)
-        future = held.take(token)
-        # Tasks may change one of two equal objects of a context, and not the other.
-        if future is not None and not any(future is one for one in given.values()):
+        future = held.take(obj, token)
+        if future is not None:
             given[id(obj)] = future
             continue
         key = key_of_data(obj)
@@ -95,7 +98,7 @@ def scatter_all(
         found = answer_of(client, spread(client, data, None, sys.maxsize, sys.maxsize))
         for key, (obj, token) in owners.items():
             given[id(obj)] = found[key]
-            held.add(token, found[key])
+            held.add(obj, token, found[key])
     return given
 
 
@@ -106,7 +109,7 @@ def _token_of(obj: Any) -> str | None:
     if isinstance(obj, _NOT_HASHED):
         return None
     try:
-        return f"{type(obj).__qualname__}-{tokenize(obj)}"
+        return str(tokenize(obj))
     except Exception:  # of the object's own code; it is sent under a name of its own
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .collecting import Lost
 from .loading import pack
-from .naming import key_for
+from .orders import Orders
 from .packing import Packed
 from .pulse import CLOSED, SchedulerSilent
 from .remote import run_batch
@@ -30,8 +30,8 @@ class Sender:
         The cluster's client.
     sharing : Sharing
         What knows the call's large arguments.
-    options : dict
-        Keywords for ``Client.map``.
+    orders : Orders
+        How its tasks are sent.
     in_process : bool
         Client and workers share a process.
     failed : callable
@@ -45,14 +45,14 @@ class Sender:
         self,
         client: Any,
         sharing: Sharing,
-        options: dict[str, Any],
+        orders: Orders,
         in_process: bool,
         failed: Callable[[Shipment, Lost], None],
         sizes: WorkerTimedBatches | None = None,
     ) -> None:
         self._client = client
         self._sharing = sharing
-        self._options = options
+        self._orders = orders
         self._in_process = in_process
         self._failed = failed
         self._sizes = sizes
@@ -117,9 +117,8 @@ class Sender:
         columns: list[list[Any]] = [[row for _, row in packed]]
         if any(shipment.values for shipment in shipments):
             columns.append([shipment.values for shipment in shipments])
-        prefix = self._options.get("key")
-        keys = [key_for(shipment.batch, prefix) for shipment in shipments]
-        options = {**self._options, "key": keys}
+        keys = [self._orders.keys.of_batch(shipment.batch) for shipment in shipments]
+        options = {**self._orders.options, "key": keys}
         futures = self._client.map(run_batch, *columns, pure=False, **options)
         return list(zip(shipments, futures, strict=True))
 

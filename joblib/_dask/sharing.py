@@ -8,11 +8,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from .carrying import can_be_carried, carry
+from .carrying import Carrier
 from .inside import DEPTH, WEIGHTLESS, Finder, is_copied, parts_of
 from .packing import CannotPickle, Packed, Parcel
 from .pulse import answer_of
-from .recalling import TAKEN_IN, release
 from .remote import Slot
 from .scattering import key_of_data
 from .spreading import spread
@@ -80,9 +79,10 @@ class Sharing:
         Futures of what was shared beforehand, by ``id``.
     in_process : bool
         Client and workers share a process: then objects are shared as they are.
-    options : dict, optional
-        Keywords for ``Client.submit``, those of the call's tasks. Among them are the
-        only `workers` to send to.
+    workers : list of str, optional
+        The only workers to send to.
+    carrier : Carrier, optional
+        What takes large functions to the cluster, as far as it does.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Sharing:
         client: Any,
         given: dict[int, Any],
         in_process: bool,
-        options: dict[str, Any] | None = None,
+        workers: list[str] | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
         self._client = client
         self._given = given
         self._in_process = in_process
-        self._options = options or {}
-        #: the futures of functions that may not have reached the scheduler
-        self._under_way: list[Any] = []
+        self._workers = workers
+        self._carrier = carrier
         self._weak: dict[int, _Seen] = {}
         self._strong: OrderedDict[int, _Seen] = OrderedDict()
         #: how many batches were heavy
@@ -124,6 +124,8 @@ class Sharing:
                         found[id(thing)] = thing, seen
         if found:
             self._scatter(list(found.values()))
+        if self._carrier is not None:
+            self._carrier.look()
 
     def _candidates(self, items: list[Any]) -> list[Any]:
         """Return what of a batch may be large; each once."""
@@ -291,8 +293,8 @@ class Sharing:
                 seen.future = None  # whoever else still knows of it
         self._weak.clear()
         self._strong.clear()
-        release(self._client, self._still_under_way())
-        self._under_way.clear()
+        if self._carrier is not None:
+            self._carrier.close()
 
     def _future_of(self, value: Any) -> Any:
         given = self._given.get(id(value))
@@ -343,27 +345,20 @@ class Sharing:
             if isinstance(sent, Packed) and sent.may_hold_futures:
                 seen.stays = True  # their results are meant
                 continue
-            if type(value) is types.FunctionType and can_be_carried(sent):
-                seen.future = self._carried(value, sent)
+            if self._carrier is not None and self._carrier.takes(value, sent):
+                seen.future = self._carrier.carry(value, sent)
                 continue
             near = seen.uses if heavy else 1
             far = seen.uses if seen.nbytes >= BROADCAST else 1
             key = key_of_data(value)
             groups.setdefault((near, far), {})[key] = sent
             owners[key] = seen
-        workers = self._options.get("workers")
         for (near, far), data in groups.items():
-            question = spread(self._client, data, workers, near, far, timeout=NO_WORKER)
+            question = spread(
+                self._client, data, self._workers, near, far, timeout=NO_WORKER
+            )
             for key, future in answer_of(self._client, question).items():
                 owners[key].future = future
-
-    def _carried(self, func: Any, packed: Packed) -> Any:
-        future = carry(self._client, func, packed, self._options)
-        self._under_way = [*self._still_under_way(), future]
-        return future
-
-    def _still_under_way(self) -> list[Any]:
-        return [one for one in self._under_way if one.status not in TAKEN_IN]
 
     def _packed(self, value: Any, fresh: bool) -> Any:
         if fresh:

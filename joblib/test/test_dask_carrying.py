@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import warnings
 
 import pytest
@@ -14,7 +16,7 @@ import dask  # noqa: E402
 import distributed  # noqa: E402
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
-from joblib._dask import sharing  # noqa: E402
+from joblib._dask.carrying import Carrier  # noqa: E402
 
 from .dask_command import kill_all_workers  # noqa: E402
 from .dask_common import (  # noqa: E402
@@ -39,14 +41,14 @@ def client():
 def carried(monkeypatch):
     """The keys of functions that have been sent along with tasks."""
     keys = []
-    carry = sharing.carry
+    carry = Carrier.carry
 
-    def noting(*args):
-        future = carry(*args)
+    def noting(self, *args):
+        future = carry(self, *args)
         keys.append(future.key)
         return future
 
-    monkeypatch.setattr(sharing, "carry", noting)
+    monkeypatch.setattr(Carrier, "carry", noting)
     return keys
 
 
@@ -196,3 +198,27 @@ def test_the_data_of_one_called_off_by_somebody_is_sent_again(client, busy, carr
     assert out == [SIZE + i for i in range(4)]
     # the second time it is taken for one of many that are made around the same data
     assert ["ndarray" in key for key in set(scattered(client))] == [True]
+
+
+def end_process(seconds):
+    time.sleep(seconds)
+    os._exit(1)
+
+
+@pytest.mark.allow_leaks("a nanny may be about to start a worker")
+@pytest.mark.parametrize("controls", [{}, {"on_error": "return", "retries": 2}])
+def test_one_that_waited_where_another_task_killed_the_worker(controls):
+    """dask counts the deaths of a worker against all that waits there."""
+    function = closure()
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        small_cluster() as client,
+    ):
+        killer = client.submit(end_process, 0.5, pure=False)
+        with parallel_config("dask", wait_for_workers_timeout=20):
+            call = Parallel(batch_size=1, **controls)
+            out = call(delayed(function)(i) for i in range(6))
+        assert out == [SIZE + i for i in range(6)]
+        assert isinstance(killer.exception(), distributed.KilledWorker)
+        del killer
+        assert tasks_left(client) == []

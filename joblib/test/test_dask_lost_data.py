@@ -18,7 +18,7 @@ from joblib._dask import collecting  # noqa: E402
 from joblib._dask.collecting import Lost, was_dropped  # noqa: E402
 from joblib._dask.courier import Courier  # noqa: E402
 from joblib._dask.losses import lost_values, lost_with_worker  # noqa: E402
-from joblib._dask.naming import key_for_function  # noqa: E402
+from joblib._dask.naming import Keys  # noqa: E402
 from joblib._dask.shipment import Shipment  # noqa: E402
 
 from .dask_command import kill_all_workers, wait_for  # noqa: E402
@@ -286,7 +286,7 @@ def test_what_depends_on_a_future_of_the_users(status, is_sent_again):
     [("pending", False), ("lost", False), ("finished", False), ("cancelled", True)],
 )
 def test_functions_that_dask_computes_again_are_not_lost(status, is_lost):
-    key = key_for_function(len)
+    key = Keys().of_function(len)
     shipment = Shipment(None, None)
     shipment.values = [types.SimpleNamespace(status=status, key=key)]
     assert lost_values(shipment) == (shipment.values if is_lost else [])

@@ -39,12 +39,11 @@ def use(data):
 @pytest.mark.allow_leaks("threads of the cluster's worker")
 def test_contexts_that_overlap_share_one_copy(client):
     data = np.arange(50_000)
-    copy = data.copy()
     in_process = client.scheduler.address.startswith("inproc://")
     with parallel_config("dask", scatter=[data]):
         use(data)
-        with parallel_config("dask", scatter=[copy]):
-            use(copy)
+        with parallel_config("dask", scatter=[data]):
+            use(data)
             assert len(arrays_held(client)) == (2 if in_process else 1)
         use(data)
     assert tasks_left(client) == []
@@ -55,10 +54,11 @@ def test_what_was_changed_meanwhile_is_sent_anew(client):
     data = np.arange(50_000)
     with parallel_config("dask", scatter=[data]):
         use(data)
-        other = data.copy()
-        other[-1] = 7
-        with parallel_config("dask", scatter=[other]):
-            use(other)
+        before = data.copy()
+        data[-1] = 7
+        with parallel_config("dask", scatter=[data]):
+            use(data)
+        data[-1] = before[-1]
         use(data)
 
 
@@ -81,11 +81,13 @@ def change(first, second):
 
 
 @pytest.mark.allow_leaks("threads of the cluster's worker")
-def test_equal_objects_of_a_context_stay_apart(client):
-    first, second = np.zeros(50_000), np.zeros(50_000)
+def test_equal_objects_stay_apart(client):
+    first, second, third = (np.zeros(50_000) for _ in range(3))
     with parallel_config("dask", scatter=[first, second, first]):
         assert Parallel()([delayed(change)(first, second)]) == [0]
         assert len(arrays_held(client)) == 2
+        with parallel_config("dask", scatter=[third]):
+            use(third)
 
 
 class Unhashed:

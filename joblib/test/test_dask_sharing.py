@@ -7,7 +7,6 @@ import functools
 import gc
 import threading
 import time
-import types
 import weakref
 
 import pytest
@@ -37,12 +36,7 @@ def sent(monkeypatch):
         sent.append((len(data), near_copies, far_copies))
         return {key: object() for key in data}
 
-    def carry(client, func, packed, options):
-        sent.append((1, 1, 1))
-        return types.SimpleNamespace(status="finished")
-
     monkeypatch.setattr(sharing, "spread", spread)
-    monkeypatch.setattr(sharing, "carry", carry)
     return sent
 
 
