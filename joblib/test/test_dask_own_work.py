@@ -16,6 +16,7 @@ np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import own_work, scouting  # noqa: E402
+from joblib._dask.naming import Keys  # noqa: E402
 from joblib._dask.scouting import Scouts  # noqa: E402
 
 from .dask_common import (  # noqa: E402
@@ -584,9 +585,10 @@ def test_scouts_that_wait_are_sent_anew_and_less_and_less_often(monkeypatch):
 
 def test_tasks_are_told_from_those_of_the_user(one):
     for key, is_users in [("mine", True), (("x", 1), True), ("inc-12ab", True)]:
-        assert bool(own_work.OUR_KEY.search(str(key))) is not is_users
+        assert own_work.is_ours(key) is not is_users
     with parallel_config("dask", client=one, key="my"):
         Parallel()(delayed(increment)(i) for i in range(3))
     mine = [key for key in keys_seen(one) if key.startswith("my-")]
     assert len(mine) >= 3
-    assert all(own_work.OUR_KEY.search(key) for key in mine)
+    assert all(map(own_work.is_ours, mine))
+    assert own_work.is_ours(Keys("my", apart=True).of_function(len))
