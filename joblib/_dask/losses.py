@@ -8,6 +8,7 @@ from contextlib import suppress
 from pickle import PicklingError
 from typing import Any
 
+from .allowance import Allowance
 from .carrying import is_carried
 from .collecting import Lost, reasons_of, was_dropped
 from .counting import CoreCount, NoWorkersLeft
@@ -16,9 +17,6 @@ from .pulse import SchedulerSilent
 from .remote import LoadingFailure, TaskFailure
 from .sharing import Sharing
 from .shipment import Shipment
-
-#: how often a batch is sent at most, if its shared data is lost with a worker
-SENDINGS = 5
 
 #: what dask gives as the reason for the end of tasks that somebody has called off. Where
 #: it gives none, that may be or not: it gives none for some that it has lost, either.
@@ -141,7 +139,9 @@ def sent_again(
         cores.suspect()
     sharing.forget(lost)
     shipment.values = []
-    if shipment.sendings < SENDINGS:
+    allowance = Allowance.of(client)
+    if shipment.sendings < allowance.sendings:
+        allowance.ask(client)
         return True
     if out.cancelled or (lost and is_killed(out.error)):
         out.error, out.cancelled = _killed(shipment, out.error), False

@@ -15,10 +15,12 @@ np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import collecting  # noqa: E402
+from joblib._dask.allowance import Allowance  # noqa: E402
 from joblib._dask.collecting import Lost, was_dropped  # noqa: E402
 from joblib._dask.courier import Courier  # noqa: E402
-from joblib._dask.losses import lost_values, lost_with_worker  # noqa: E402
+from joblib._dask.losses import lost_values, lost_with_worker, sent_again  # noqa: E402
 from joblib._dask.naming import Keys  # noqa: E402
+from joblib._dask.sharing import Sharing  # noqa: E402
 from joblib._dask.shipment import Shipment  # noqa: E402
 
 from .dask_command import kill_all_workers, wait_for  # noqa: E402
@@ -243,6 +245,7 @@ def end_with(data, i):
 def test_a_task_whose_data_dies_with_each_worker_it_kills(on_error):
     """dask calls it off each time, for want of the data, and so keeps no count."""
     with small_cluster(n_workers=2) as client:
+        client.run_on_scheduler(allow_failures, 1)
         data = np.ones(300_000)
         with parallel_config("dask", client=client):
             run = Parallel(batch_size=1, on_error=on_error)
@@ -255,6 +258,35 @@ def test_a_task_whose_data_dies_with_each_worker_it_kills(on_error):
                 assert isinstance(out.pop(2), distributed.KilledWorker)
                 assert out == [0, 1, 3, 4]
         assert tasks_left(client) == []
+
+
+@pytest.mark.parametrize("allowed", [0, 2, 7])
+def test_it_is_tried_as_often_as_the_scheduler_allows(allowed):
+    with small_cluster(processes=False) as client:
+        client.run_on_scheduler(allow_failures, allowed)
+        allowance = Allowance.of(client)
+        allowance.ask(client)
+        wait_for(lambda: allowance.sendings == allowed + 2, "answer of the scheduler")
+
+
+class Endless:
+    """A client whose scheduler never answers."""
+
+    status = "running"
+    loop = types.SimpleNamespace(add_callback=lambda *args: None)
+
+
+@pytest.mark.parametrize(("n_sent", "is_sent_again"), [(8, True), (9, False)])
+def test_how_often_a_batch_is_sent(n_sent, is_sent_again):
+    client = Endless()
+    Allowance.of(client).sendings = 9
+    shipment = Shipment(types.SimpleNamespace(name=lambda: "fit"), None)
+    shipment.sendings = n_sent
+    shipment.values = [types.SimpleNamespace(status="lost", key="data-1")]
+    out = Lost(cancelled("lost dependencies"), True)
+    again = sent_again(shipment, out, client, Sharing(None, {}, False), None)
+    assert again is is_sent_again
+    assert isinstance(out.error, distributed.KilledWorker) is not is_sent_again
 
 
 @pytest.mark.parametrize(

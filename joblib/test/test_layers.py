@@ -216,6 +216,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.sizing",
         "_dask.restrictions",
         "_dask.counting",
+        "_dask.allowance",
         "_dask.losses",
         "_dask.sending",
         "_dask.dividing",
