@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from contextlib import suppress
 from typing import Any
+
+from .per_client import PerClient
 
 #: how often a batch is sent, until the scheduler has said what it allows
 SENDINGS = 5
 
 
-class Allowance:
+class Allowance(PerClient):
     """What the scheduler of one client allows.
 
     dask counts the deaths of workers against the tasks on them. It does not for tasks whose
     data went with the last worker that had it, and so that is counted here, in the same way.
     """
 
-    _of: weakref.WeakKeyDictionary[Any, Allowance] = weakref.WeakKeyDictionary()
-    _lock = threading.Lock()
-
     def __init__(self) -> None:
         #: how often a batch is sent at most
         self.sendings = SENDINGS
-
-    @classmethod
-    def of(cls, client: Any) -> Allowance:
-        """Return the one of a client. From any thread."""
-        with cls._lock:
-            found = cls._of.get(client)
-            if found is None:
-                found = cls._of[client] = cls()
-            return found
 
     def ask(self, client: Any) -> None:
         """Ask the scheduler; does not wait for it."""

@@ -9,9 +9,9 @@ cluster for a moment, if they are small, and word of them goes out once a moment
 from __future__ import annotations
 
 import asyncio
-import threading
-import weakref
 from typing import Any
+
+from .per_client import PerClient
 
 #: seconds for which futures are kept at most
 MOMENT = 0.25
@@ -19,28 +19,16 @@ MOMENT = 0.25
 KEPT = 1_000_000
 
 
-class Releases:
+class Releases(PerClient):
     """The futures of one client that are to be released soon.
 
     All but `of` runs on the client's event loop.
     """
 
-    _of: weakref.WeakKeyDictionary[Any, Releases] = weakref.WeakKeyDictionary()
-    _lock = threading.Lock()
-
     def __init__(self) -> None:
         self._futures: list[Any] = []
         self._nbytes = 0
         self._timer: asyncio.TimerHandle | None = None
-
-    @classmethod
-    def of(cls, client: Any) -> Releases:
-        """Return the one of a client. From any thread."""
-        with cls._lock:
-            found = cls._of.get(client)
-            if found is None:
-                found = cls._of[client] = cls()
-            return found
 
     def add(self, futures: list[Any], nbytes: int) -> None:
         """Release these in a moment; at once if their results have many bytes."""

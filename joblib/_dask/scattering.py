@@ -8,12 +8,12 @@ equals it is sent for itself, for tasks may change the one and not the other.
 from __future__ import annotations
 
 import sys
-import threading
 import uuid
 import weakref
 from typing import Any
 
 from .packing import CannotPickle, Parcel, explain_scatter
+from .per_client import PerClient
 from .pulse import answer_of
 from .spreading import spread
 
@@ -27,28 +27,16 @@ def check_scatter(scatter: Any) -> None:
         raise TypeError(f"scatter must be a list/tuple, got `{type(scatter).__name__}`")
 
 
-class Held:
+class Held(PerClient):
     """What contexts hold on the cluster of one client.
 
     A context holds the objects as well, so that no other one has the ``id`` of one.
     """
 
-    _of: weakref.WeakKeyDictionary[Any, Held] = weakref.WeakKeyDictionary()
-    _lock = threading.Lock()
-
     def __init__(self) -> None:
         self._futures: weakref.WeakValueDictionary[tuple[int, str], Any] = (
             weakref.WeakValueDictionary()
         )
-
-    @classmethod
-    def of(cls, client: Any) -> Held:
-        """Return the one of a client. From any thread."""
-        with cls._lock:
-            found = cls._of.get(client)
-            if found is None:
-                found = cls._of[client] = cls()
-            return found
 
     def take(self, obj: Any, token: str | None) -> Any:
         """Return the future of an object with this hash, if some context holds it."""

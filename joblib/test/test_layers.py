@@ -204,6 +204,7 @@ LAYERS: dict[str, list[str]] = {
         "_dask.pulse",
         "_dask.clients",
         "_dask.shipment",
+        "_dask.per_client",
         "_dask.releasing",
         "_dask.recalling",
         "_dask.collecting",
