@@ -7,8 +7,8 @@ from typing import Any
 
 from .per_client import PerClient
 
-#: how often a batch is sent, until the scheduler has said what it allows
-SENDINGS = 5
+#: how often a batch may be lost, until the scheduler has said what it allows
+LOSSES = 4
 
 
 class Allowance(PerClient):
@@ -19,21 +19,33 @@ class Allowance(PerClient):
     """
 
     def __init__(self) -> None:
-        #: how often a batch is sent at most
-        self.sendings = SENDINGS
+        #: after how many losses a batch is still sent again
+        self.losses: float = LOSSES
+        self._asks = False
 
     def ask(self, client: Any) -> None:
-        """Ask the scheduler; does not wait for it."""
+        """Ask the scheduler, unless it is being asked; does not wait for it.
+
+        Thousands of batches may be lost at once: a question each would take a connection.
+        """
+        if self._asks:
+            return
+        self._asks = True
         with suppress(RuntimeError):  # the loop is closed
             client.loop.add_callback(self._ask, client)
 
     async def _ask(self, client: Any) -> None:
-        with suppress(Exception):  # no scheduler, or one that runs nothing for clients
-            allowed = await client._run_on_scheduler(_allowed_failures)
-            # the first time, once for each death allowed, and once more to be sure
-            self.sendings = int(allowed) + 2
+        try:
+            with suppress(
+                Exception
+            ):  # no scheduler, or one that runs nothing for clients
+                allowed = await client._run_on_scheduler(_allowed_failures)
+                # once for each death allowed, and once more to be sure
+                self.losses = allowed + 1
+        finally:
+            self._asks = False
 
 
-def _allowed_failures(dask_scheduler: Any) -> int:
-    allowed: int = dask_scheduler.allowed_failures
+def _allowed_failures(dask_scheduler: Any) -> float:
+    allowed: float = dask_scheduler.allowed_failures
     return allowed

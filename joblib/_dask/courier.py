@@ -36,6 +36,7 @@ from .merging import Merger
 from .orders import Orders
 from .own_share import OwnShare
 from .own_work import OwnWork, await_end, has_failed
+from .parents import CANCELLED
 from .pulse import CHILD_HEARTBEAT, CLOSED, HEARTBEAT, Pulse, SchedulerSilent
 from .recalling import cancel
 from .scouting import Scouts
@@ -277,7 +278,7 @@ class Courier(threading.Thread):
                 self._condition.wait_for(lambda: not self._filling, FILLING)
                 self._filling = False
         if self._parent is not None and self._parent.is_called_off():
-            self.abort(RuntimeError("The task that made the call was cancelled."))
+            self.abort(RuntimeError(CANCELLED))
         if self._quiet >= self._beat or self._client.status in CLOSED:
             self._quiet = 0.0
             self._look_around()
@@ -307,10 +308,9 @@ class Courier(threading.Thread):
 
     def _resize(self) -> None:
         """Go by the cores that the cluster has now."""
-        cores = self._cores.cores
         with self._condition:
             self._resized = False
-            self._limit = limit_on(cores, self._n_jobs)
+            self._limit = limit_on(self._cores.cores, self._n_jobs)
         resize = getattr(self.call, "resize", None)
         if resize is not None:
             resize(self._jobs())

@@ -18,6 +18,9 @@ from .remote import LoadingFailure, TaskFailure
 from .sharing import Sharing
 from .shipment import Shipment
 
+#: how often in a row it is tried to send a batch
+TRIES = 5
+
 #: what dask gives as the reason for the end of tasks that somebody has called off. Where
 #: it gives none, that may be or not: it gives none for some that it has lost, either.
 _CALLED_OFF = {"scheduler-restart"}
@@ -139,8 +142,13 @@ def sent_again(
         cores.suspect()
     sharing.forget(lost)
     shipment.values = []
+    if not out.cancelled and isinstance(out.error, WORKER_GONE):
+        shipment.unsent += 1
+        return shipment.unsent < TRIES
+    shipment.unsent = 0
+    shipment.losses += 1
     allowance = Allowance.of(client)
-    if shipment.sendings < allowance.sendings:
+    if shipment.losses <= allowance.losses:
         allowance.ask(client)
         return True
     if out.cancelled or (lost and is_killed(out.error)):
@@ -158,7 +166,7 @@ def _killed(shipment: Shipment, cause: BaseException) -> BaseException:
 
     last: Any = _LastWorker()
     error: BaseException = KilledWorker(
-        shipment.batch.name(), last, shipment.sendings - 1
+        shipment.batch.name(), last, shipment.losses - 1
     )
     note(error, "Its shared arguments were lost with them each time.")
     error.__cause__ = cause

@@ -24,6 +24,7 @@ from .collecting import Lost
 from .loading import pack
 from .naming import is_ours
 from .packing import CannotPickle, Packed
+from .parents import CANCELLED
 from .remote import TaskFailure, run_batch
 from .sharing import Sharing
 from .shipment import Shipment
@@ -106,6 +107,8 @@ class OwnWork:
 
     def run(self, shipment: Shipment) -> Any:
         """Return what would come back of a batch: what `run_batch` returns, or `Lost`."""
+        from distributed import Reschedule
+
         # its own futures are for the cluster's data
         here = Shipment(shipment.batch, shipment.callback)
 
@@ -130,6 +133,8 @@ class OwnWork:
                 results, *about = context.run(run_batch, packed, values)
         except TaskFailure as failure:
             return Lost(failure)
+        except Reschedule:
+            return Lost(RuntimeError(CANCELLED), cancelled=True)
         if isinstance(results, Packed):
             results = results.apart()
         return (results, *about)

@@ -9,6 +9,8 @@ from typing import Any
 #: seconds within which calls are told apart by when they began: eleven days
 _ROUND = 1e6
 
+#: says why a call has ended with its task
+CANCELLED = "The task that made the call was cancelled."
 #: a worker's states of a task whose result nobody waits for any more
 _CALLED_OFF = ("cancelled", "forgotten", "released")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from .._captured import CapturedError, capture_call, label_of
 from .packing import CannotPickle, Packed, Results, explain_result, teach_dask
-from .stints import run_stint
+from .stints import CalledOff, run_stint, while_wanted
 from .timing import run_timed
 
 
@@ -96,6 +97,14 @@ def run_batch(
         How long it took this worker.
     n_done : int
         How many results there are, if the rest of the tasks was left.
+
+    Raises
+    ------
+    TaskFailure
+        What a task raised, or what was raised for want of one.
+    distributed.Reschedule
+        If dask has called it off, and may have thought better of it by now: it leaves what
+        it has not begun, and has no result.
     """
     begin = perf_counter()
 
@@ -120,7 +129,8 @@ def run_batch(
             results = run_stint(batch, packed.patience)
             n_done = len(results)
         else:
-            results = batch() if time_limit is None else run_timed(batch, time_limit)
+            run = partial(batch, while_wanted(batch.items))
+            results = run() if time_limit is None else run_timed(run, time_limit)
         if in_same_process():
             return results
         try:
@@ -131,6 +141,10 @@ def run_batch(
             raise error from failed.__cause__
 
     outcome = capture_call(work)
+    if isinstance(outcome, CapturedError) and isinstance(outcome.error, CalledOff):
+        from distributed import Reschedule
+
+        raise Reschedule
     if isinstance(outcome, CapturedError) and isinstance(outcome.error, Exception):
         raise TaskFailure(outcome)
     # What is no Exception goes home as a value: dask would try the task again.

@@ -18,8 +18,10 @@ class Shipment:
         "future",
         "given",
         "is_part",
+        "losses",
         "patience",
         "sendings",
+        "unsent",
         "values",
     )
 
@@ -32,6 +34,10 @@ class Shipment:
         self.callback = callback
         self.future: Any = None
         self.sendings = 0
+        #: how often its data was lost with a worker
+        self.losses = 0
+        #: how often in a row it could not be sent
+        self.unsent = 0
         #: seconds after which its worker leaves the rest of it
         self.patience: float | None = None
         #: when it is looked for, by `time.monotonic`, if it has not come back

@@ -3,7 +3,7 @@
 How many tasks go into one batch is learnt from those before them. If these are slower,
 the last of the batch would wait for all the others of it, while other workers have
 nothing to do. So a worker that takes much longer than was thought leaves the rest, and
-it may be told to while it is still at a task.
+it may be told to while it is still at a task. And it leaves what nobody waits for any more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any
+
+from .parents import current_task
 
 #: what is under way in this process, by the key of dask's task
 _stints: dict[str, Stint] = {}
@@ -62,6 +64,25 @@ class Stint:
             return max(self._begun, 1)
 
 
+class CalledOff(Exception):
+    """Nobody waits any more for what a task does."""
+
+
+def while_wanted(tasks: Iterable[Any]) -> Iterator[Any]:
+    """Give out tasks, until dask has called off the one that runs them.
+
+    Raises
+    ------
+    CalledOff
+        If it has, and there would be more to do.
+    """
+    own = current_task()
+    for task in tasks:
+        if own is not None and own.is_called_off():
+            raise CalledOff
+        yield task
+
+
 def run_stint(batch: Any, seconds: float) -> list[Any]:
     """Run the tasks of `batch` for which there is time; return their results."""
     from distributed.utils import thread_state  # type: ignore[attr-defined]
@@ -71,7 +92,7 @@ def run_stint(batch: Any, seconds: float) -> list[Any]:
     # A task that runs batches of its own call meanwhile stays the one that is meant.
     _stints.setdefault(key, stint)
     try:
-        results: list[Any] = batch(stint)
+        results: list[Any] = batch(while_wanted(stint))
         return results
     finally:
         if _stints.get(key) is stint:

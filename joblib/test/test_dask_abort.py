@@ -14,6 +14,9 @@ distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
+from joblib._dask.packing import Packed  # noqa: E402
+from joblib._dask.remote import run_batch  # noqa: E402
+from joblib._engine.batch import BatchedCalls  # noqa: E402
 
 from .dask_common import (  # noqa: E402
     hold,
@@ -131,6 +134,52 @@ def abort_by_close(client, name, data, kind="generator", way="close", **options)
 
 
 # ------------------------------------------------------------- in this process
+def hold_and_note(name, folder, i):
+    (folder / str(i)).touch()
+    return hold(name, i)
+
+
+def test_the_rest_of_a_batch_is_not_begun(client, name, tmp_path):
+    def tasks():
+        yield from (delayed(hold_and_note)(name, tmp_path, i) for i in range(80))
+        wait_until_begun(name, client)
+
+    with parallel_config("dask"), pytest.raises(TimeoutError):
+        Parallel(timeout=LIMIT, pre_dispatch="all", batch_size=8)(tasks())
+    check_empty(client, time.time())
+    begun = {path.name for path in tmp_path.iterdir()}
+    distributed.Event(f"{name}-go", client=client).set()
+    while holders(client):
+        time.sleep(0.01)
+    check_usable(client)
+    assert 1 <= len(begun) <= 3
+    assert {path.name for path in tmp_path.iterdir()} == begun
+
+
+@pytest.mark.parametrize("is_at_it", [True, False])
+def test_one_that_dask_wants_after_all_is_run_to_its_end(
+    client, name, tmp_path, is_at_it
+):
+    tasks = [(hold_and_note, (name, tmp_path, i), {}) for i in range(4)]
+    packed = Packed.of(BatchedCalls(tasks, (None, None)))
+    where = list(client.scheduler_info()["workers"])[:1]
+
+    def send():
+        return client.submit(run_batch, packed, key=f"{name}-key", workers=where)
+
+    future = send()
+    wait_until_begun(name, client)
+    future.release()
+    check_empty(client, time.time())
+    if is_at_it:
+        future = send()
+    distributed.Event(f"{name}-go", client=client).set()
+    if not is_at_it:
+        future = send()
+    results, *_ = future.result(timeout=10)
+    assert results.load() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("size", [10, 60_000, 300_000], ids=["small", "shared", "sent"])
 def test_an_error(client, name, size):
     data = np.ones(size)  # its copies go though it stays, here as below

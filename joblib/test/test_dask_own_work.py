@@ -426,21 +426,22 @@ def test_after_an_error_nothing_more_is_begun(one, tmp_path):
     assert len(os.listdir(tmp_path)) <= 3
 
 
-def call_many(name, folder):
+def call_many(name, folder, batch_size):
     distributed.Event(f"{name}-begun").set()
     try:
-        Parallel(batch_size=1)(delayed(note)(folder, i) for i in range(1000))
+        Parallel(batch_size=batch_size)(delayed(note)(folder, i) for i in range(1000))
     except RuntimeError as error:
         with open(os.path.join(folder, "why"), "w") as file:
             file.write(str(error))
         raise
 
 
-def test_a_task_that_is_cancelled_does_no_more(one, tmp_path):
+@pytest.mark.parametrize("batch_size", [1, 1000])
+def test_a_task_that_is_cancelled_does_no_more(one, tmp_path, batch_size):
     name = f"many-{os.urandom(4).hex()}"
     with parallel_config("dask", client=one):
         outputs = Parallel(return_as="generator")(
-            [delayed(call_many)(name, str(tmp_path))]
+            [delayed(call_many)(name, str(tmp_path), batch_size)]
         )
         assert distributed.Event(f"{name}-begun", client=one).wait(timeout=SECONDS)
         with pytest.warns(UserWarning, match="cancelled"):
