@@ -352,9 +352,10 @@ def test_ctrl_c(client, start_caller, name, depth, kind):
     assert err == ""
 
 
+@pytest.mark.parametrize("kind", ["list", "generator"])
 @pytest.mark.parametrize("depth", ["flat", "nested"])
-def test_a_caller_that_is_killed(client, start_caller, name, depth):
-    caller = start_caller(depth)
+def test_a_caller_that_is_killed(client, start_caller, name, depth, kind):
+    caller = start_caller(depth, kind)
     since = time.time()
     os.kill(caller.pid, signal.SIGKILL)
     caller.wait(10)

@@ -183,10 +183,37 @@ def test_no_event_loop_pickles_arguments(client, noting, kind, size):
     with parallel_config("dask"):
         out = Parallel(batch_size=1)(delayed(take)(value, i) for i in range(20))
     assert out == [size] * 20
+    check_loops(client)
+
+
+def check_loops(client):
+    """Check that what has been sent was pickled and unpickled beside the loops."""
     assert client.sync(noted_here) == (set(), {"pickled"})
     there = client.run(noted).values()
     assert set.union(*(on_loop for on_loop, _ in there)) == set()
     assert set.union(*(elsewhere for _, elsewhere in there)) == {"unpickled"}
+
+
+@pytest.mark.parametrize("size", [10, 50_000, 500_000, 2_000_000])
+def test_no_event_loop_pickles_functions(client, noting, size):
+    value = Noting(size)
+    with parallel_config("dask"):
+        out = Parallel(batch_size=1)(
+            delayed(lambda i: take(value, i))(i) for i in range(20)
+        )
+    assert out == [size] * 20
+    check_loops(client)
+
+
+def test_no_event_loop_pickles_what_a_context_scatters(client, noting):
+    value = Noting(500_000)
+    with parallel_config("dask", scatter=[value]):
+        out = Parallel(batch_size=1)(delayed(take)(value, i) for i in range(20))
+    assert out == [500_000] * 20
+    on_loop, elsewhere = client.sync(noted_here)
+    assert on_loop == set()
+    assert "pickled" in elsewhere  # and unpickled by dask, for a hash that is certain
+    assert not any(on_loop for on_loop, _ in client.run(noted).values())
 
 
 @pytest.mark.parametrize("kind", [Noting, Hidden])

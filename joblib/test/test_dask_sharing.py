@@ -518,13 +518,33 @@ LEFT = {
 def test_nothing_is_kept_after_the_call(client, kind):
     """Neither where tasks have run nor here, though `Parallel` may be used again."""
     value = LEFT[kind]()
-    here = trace(value)
+    call = [(trace(value), note, (value,))]
+    del value
+    check_nothing_is_kept(client, call)
+
+
+@pytest.mark.slow
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+@pytest.mark.parametrize("size", [400_000, 2_000_000, 12_000_000])
+def test_no_function_is_kept_after_the_call(client, size):
+    data = np.ones(size, np.uint8)
+    call = [(trace(data), closure_of(data), ())]
+    del data
+    check_nothing_is_kept(client, call)
+
+
+def closure_of(data):
+    return lambda i: note(data, i)
+
+
+def check_nothing_is_kept(client, call):
+    here, function, args = call.pop()
     with parallel_config("dask"), Parallel(batch_size=1) as parallel:
-        out = parallel(delayed(note)(value, i) for i in range(12))
+        out = parallel(delayed(function)(*args, i) for i in range(12))
         join_couriers()
         assert tasks_left(client) == []
         assert [*client.run(holdings).values()] == [[], []]
-        del value
+        del function, args
         gc.collect()
         assert here() is None
         assert out == list(range(12))
