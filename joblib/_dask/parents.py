@@ -88,6 +88,10 @@ def current_task() -> ParentTask | None:
     key = getattr(thread_state, "key", None)
     if key is None or getattr(thread_state, "actor", False):
         return None
+    # The context may be that of another worker in this process, where it is stored.
+    state = getattr(thread_state, "execution_state", None)
+    if state is not None:
+        return ParentTask(state["worker"], key)
     try:
         return ParentTask(get_worker(), key)
     except ValueError:

@@ -144,6 +144,9 @@ def run_batch(
     if isinstance(outcome, CapturedError) and isinstance(outcome.error, CalledOff):
         from distributed import Reschedule
 
+        # The frames of the error refer to this one: it would keep the arguments.
+        batch = outcome = None
+        values = ()
         raise Reschedule
     if isinstance(outcome, CapturedError) and isinstance(outcome.error, Exception):
         raise TaskFailure(outcome)

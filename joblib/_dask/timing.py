@@ -77,7 +77,10 @@ class _Timed:
         result, error = self._outcome
         self._outcome = None
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                error = None  # it refers to this frame
         return result
 
     def _turn_down(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import pytest
 
@@ -178,6 +180,48 @@ def test_one_that_dask_wants_after_all_is_run_to_its_end(
         future = send()
     results, *_ = future.result(timeout=10)
     assert results.load() == [0, 1, 2, 3]
+
+
+#: weak references to what was unpickled in this process
+LOADED = []
+
+
+class Traced:
+    def __init__(self):
+        self.number = 1
+
+    def __setstate__(self, state):
+        LOADED.append(weakref.ref(self))
+
+
+def hold_with(name, traced):
+    hold(name, 0)
+
+
+@pytest.mark.allow_leaks("threads of the cluster's worker")
+@pytest.mark.parametrize("time_limit", [None, 60.0])
+def test_one_that_is_called_off_keeps_no_arguments(time_limit):
+    """Not even until the garbage collector finds them: they may be large."""
+    LOADED.clear()
+    tasks = [(hold_with, ("keeps", Traced()), {}) for _ in range(2)]
+    packed = Packed.of(BatchedCalls(tasks, (None, None)))
+    with small_cluster(processes=False) as client:
+        future = client.submit(run_batch, packed, time_limit=time_limit)
+        wait_until_begun("keeps", client)
+        gc.collect()
+        gc.disable()
+        try:
+            future.release()
+            check_empty(client, time.time())
+            distributed.Event("keeps-go", client=client).set()
+            assert client.submit(increment, 1).result() == 2  # in the same thread
+            deadline = time.monotonic() + 10
+            while any(traced() is not None for traced in LOADED):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            gc.enable()
+    assert len(LOADED) == 2
 
 
 @pytest.mark.parametrize("size", [10, 60_000, 300_000], ids=["small", "shared", "sent"])

@@ -259,7 +259,7 @@ def test_a_generator_that_outlives_its_client():
     with small_cluster() as client:
         with parallel_config("dask", client=client):
             outputs = Parallel(return_as="generator", pre_dispatch=1, batch_size=1)(
-                numbers(10)
+                [delayed(increment)(0), delayed(hold)("outlives", 1), *numbers(8)]
             )
             assert next(outputs) == 1
     with pytest.raises(RuntimeError, match="closed|cancelled"):

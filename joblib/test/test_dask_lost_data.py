@@ -260,8 +260,8 @@ def test_a_task_whose_data_dies_with_each_worker_it_kills(on_error, tmp_path):
                 assert isinstance(out.pop(2), distributed.KilledWorker)
                 assert out == [0, 1, 3, 4]
         assert tasks_left(client) == []
-    # dask keeps count itself of those that leave the data on the other worker
-    assert 2 <= len(list(tmp_path.iterdir())) <= 4
+    # three times, and each time dask may have had it run by both workers
+    assert 2 <= len(list(tmp_path.iterdir())) <= 6
 
 
 @pytest.mark.parametrize("allowed", [0, 2, 7, float("inf")])

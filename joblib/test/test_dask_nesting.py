@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 
@@ -12,6 +13,7 @@ distributed = pytest.importorskip("distributed")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import DaskDistributedBackend  # noqa: E402
+from joblib._dask.parents import current_task  # noqa: E402
 from joblib._dask.slots import SlotReleased  # noqa: E402
 
 from .dask_common import (  # noqa: E402
@@ -305,3 +307,30 @@ def test_nobody_rejoins_in_anothers_name(client):
 def test_outside_of_a_worker_there_is_nothing_to_give_up():
     with SlotReleased(), SlotReleased():
         pass
+
+
+#: contexts of tasks of workers in this process
+CONTEXTS = []
+
+
+def keep_context():
+    CONTEXTS.append(contextvars.copy_context())
+
+
+def address():
+    return distributed.get_worker().address
+
+
+def is_called_off():
+    context = CONTEXTS.pop()
+    is_anothers = context.run(address) != address()
+    return is_anothers, context.run(current_task).is_called_off()
+
+
+def test_a_task_is_known_in_the_context_of_another_worker():
+    """Workers in one process may share what was made in a task of one of them."""
+    with small_cluster(n_workers=2, processes=False) as client:
+        one, other = client.scheduler_info()["workers"]
+        client.submit(keep_context, workers=[one]).result()
+        found = client.submit(is_called_off, workers=[other]).result()
+    assert found == (True, False)
