@@ -29,24 +29,41 @@ class _Waits:
 
 
 def _secede_here() -> bool:
-    """Leave the worker's pool; False if this thread has no place in one."""
-    from distributed import secede
+    """Leave the worker's pool; False if this thread has no place in one.
+
+    ``distributed.secede`` may start a thread for the one that leaves while the worker
+    itself, about to run a task, does so as well: then the pool has one too many, for good.
+    What is submitted to the pool starts one if there is none, one after the other.
+    """
+    from distributed import get_worker
+    from distributed.threadpoolexecutor import secede
+    from distributed.threadpoolexecutor import thread_state as of_pool
 
     try:
-        secede()
+        get_worker()
     except ValueError:  # not on a worker
         return False
+    try:
+        secede(adjust=False)
+        has_left = True
     except (AttributeError, KeyError):
         # a thread of the task's own, or one that has left the pool already
-        _say_it_waits()
-        return False
-    return True
+        has_left = False
+    _say_it_waits()
+    if has_left:
+        with suppress(RuntimeError):  # the worker is closing
+            of_pool.executor.submit(_do_nothing)
+    return has_left
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _say_it_waits() -> None:
-    """Tell the worker of a task that waits on a thread which is not of its pool.
+    """Tell the worker of the task that it waits, and is not one of those that run.
 
-    It may run on another executor of the worker, which counts it as one that runs.
+    It may run on another executor of the worker, or on a thread of its own.
     """
     from distributed import get_worker
     from distributed.utils import thread_state  # type: ignore[attr-defined]

@@ -165,6 +165,39 @@ def test_each_kind_of_call_in_a_task(client, kind, options):
         assert left > 0 or kind == "iterable"
 
 
+#: whether the pool was locked each time that it was to start a thread
+LOCKED = []
+
+
+def watch_pool(dask_worker):
+    pool = dask_worker.executors["default"]
+    adjust = pool._adjust_thread_count
+
+    def watched():
+        LOCKED.append(pool._shutdown_lock.locked())
+        adjust()
+
+    pool._adjust_thread_count = watched
+
+
+def was_locked(dask_worker):
+    del dask_worker.executors["default"]._adjust_thread_count
+    found = set(LOCKED)
+    LOCKED.clear()
+    return found
+
+
+def test_a_pool_starts_its_threads_one_after_the_other(client):
+    """Two at a time, for the same place, would leave it with one too many."""
+    client.run(watch_pool)
+    try:
+        with parallel_config("dask", key="leaves"):
+            Parallel(batch_size=1)(delayed(call)("list") for _ in range(6))
+    finally:
+        found = client.run(was_locked).values()
+    assert set.union(*found) == {True}
+
+
 def several(kinds):
     return [call(kind) for kind in kinds]
 
