@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import get_all_start_methods
 
 import pytest
@@ -129,14 +131,10 @@ def test_a_notebook_shows_it_below_the_cell(kernel):
     for index, cell in enumerate(CELLS):
         shown = {"stdout": "", "stderr": ""}
 
-        def note(message, shown=shown):
-            if message["msg_type"] == "stream":
-                shown[message["content"]["name"]] += message["content"]["text"]
-
         def lines(shown=shown):
             return {name: sorted(text.splitlines()) for name, text in shown.items()}
 
-        reply = kernel.execute_interactive(cell, output_hook=note, timeout=100)
+        reply = kernel.execute(cell, reply=True, timeout=100)
         assert reply["content"]["status"] == "ok", reply["content"]
         if index == 0:
             continue
@@ -152,7 +150,11 @@ def test_a_notebook_shows_it_below_the_cell(kernel):
             mixed = "fork" in cell and [*map(sorted, shown.values())] == letters
             if mixed or lines() == wanted:
                 break
-            kernel.execute_interactive("pass", output_hook=note, timeout=100)
+            with suppress(queue.Empty):
+                message = kernel.get_iopub_msg(timeout=1)
+                if message["msg_type"] == "stream":
+                    assert message["parent_header"] == reply["parent_header"]
+                    shown[message["content"]["name"]] += message["content"]["text"]
         if "fork" in cell:
             assert [*map(sorted, shown.values())] == letters
         else:
