@@ -203,6 +203,8 @@ def show(title: str, tests: list[str]) -> None:
 
 
 def main() -> int:
+    # what it has started is to end with it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "conformance")
     parser.add_argument("--report", type=Path, help="junit file to write")

@@ -510,6 +510,8 @@ def usage() -> str:
 
 
 def main() -> int:
+    # a step is to be ended with whatever it has started, as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("command", nargs="?", default="help")
     options, options.arguments = parser.parse_known_args()
