@@ -190,25 +190,30 @@ def test_an_error_in_the_callers_iterable(client):
 
 
 # -------------------------------------------------------------- dying workers
-@KILLS
-def test_a_task_that_kills_its_workers(client):
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-        client.run_on_scheduler(_allow_failures, 0)
-        try:
-            with parallel_config("dask"):
-                with pytest.raises(distributed.KilledWorker, match="end_process"):
-                    Parallel()(delayed(end_process)(i) for i in range(3))
-        finally:
-            client.run_on_scheduler(_allow_failures, 3)
-    client.wait_for_workers(2)
+@pytest.fixture
+def mortal():
+    """The client of a cluster of its own for each test.
 
-
-def _allow_failures(count, dask_scheduler):
-    dask_scheduler.allowed_failures = count
+    A nanny whose worker dies while it is being started starts no other one.
+    """
+    with small_cluster(n_workers=2) as client:
+        yield client
+        check_as_before(client)
 
 
 @KILLS
-def test_a_worker_that_dies_once_is_survived(client, tmp_path):
+def test_a_task_that_kills_its_workers():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        small_cluster(n_workers=2),
+        parallel_config("dask"),
+        pytest.raises(distributed.KilledWorker, match="end_process"),
+    ):
+        Parallel()(delayed(end_process)(i) for i in range(3))
+
+
+@KILLS
+def test_a_worker_that_dies_once_is_survived(mortal, tmp_path):
     def die_once(i):
         marker = tmp_path / "died"
         if i == 2 and not marker.exists():
@@ -219,7 +224,6 @@ def test_a_worker_that_dies_once_is_survived(client, tmp_path):
     with parallel_config("dask"):
         out = Parallel(batch_size=1)(delayed(die_once)(i) for i in range(10))
     assert out == list(range(10))
-    client.wait_for_workers(2)
 
 
 @KILLS
