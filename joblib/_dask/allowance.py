@@ -36,9 +36,8 @@ class Allowance(PerClient):
 
     async def _ask(self, client: Any) -> None:
         try:
-            with suppress(
-                Exception
-            ):  # no scheduler, or one that runs nothing for clients
+            # there may be no scheduler, or one that runs nothing for clients
+            with suppress(Exception):
                 allowed = await client._run_on_scheduler(_allowed_failures)
                 # once for each death allowed, and once more to be sure
                 self.losses = allowed + 1
