@@ -6,6 +6,8 @@ import math
 import time
 from typing import Any
 
+from .slots import worker_here
+
 #: seconds within which calls are told apart by when they began: eleven days
 _ROUND = 1e6
 
@@ -82,17 +84,10 @@ def current_task() -> ParentTask | None:
 
     The method of an actor is no task, though dask gives its thread a key.
     """
-    from distributed import get_worker
     from distributed.utils import thread_state  # type: ignore[attr-defined]
 
     key = getattr(thread_state, "key", None)
     if key is None or getattr(thread_state, "actor", False):
         return None
-    # The context may be that of another worker in this process, where it is stored.
-    state = getattr(thread_state, "execution_state", None)
-    if state is not None:
-        return ParentTask(state["worker"], key)
-    try:
-        return ParentTask(get_worker(), key)
-    except ValueError:
-        return None
+    worker = worker_here()
+    return None if worker is None else ParentTask(worker, key)

@@ -28,6 +28,24 @@ class _Waits:
         self.seceded = False
 
 
+def worker_here() -> Any:
+    """Return the worker whose task the calling thread runs, None if there is none.
+
+    The thread is asked first: its context may be that of a task of another worker in
+    this process, where something that was made there runs.
+    """
+    from distributed import get_worker
+    from distributed.utils import thread_state  # type: ignore[attr-defined]
+
+    state = getattr(thread_state, "execution_state", None)
+    if state is not None:
+        return state["worker"]
+    try:
+        return get_worker()
+    except ValueError:
+        return None
+
+
 def _secede_here() -> bool:
     """Leave the worker's pool; False if this thread has no place in one.
 
@@ -35,13 +53,10 @@ def _secede_here() -> bool:
     itself, about to run a task, does so as well: then the pool has one too many, for good.
     What is submitted to the pool starts one if there is none, one after the other.
     """
-    from distributed import get_worker
     from distributed.threadpoolexecutor import secede
     from distributed.threadpoolexecutor import thread_state as of_pool
 
-    try:
-        get_worker()
-    except ValueError:  # not on a worker
+    if worker_here() is None:
         return False
     try:
         secede(adjust=False)
@@ -65,17 +80,18 @@ def _say_it_waits() -> None:
 
     It may run on another executor of the worker, or on a thread of its own.
     """
-    from distributed import get_worker
     from distributed.utils import thread_state  # type: ignore[attr-defined]
 
     key = getattr(thread_state, "key", None)
     start = getattr(thread_state, "start_time", None)
     if key is None or start is None or getattr(thread_state, "actor", False):
         return
-    with suppress(ImportError, ValueError, RuntimeError):
+    worker = worker_here()
+    if worker is None:
+        return
+    with suppress(ImportError, RuntimeError):
         from distributed.worker_state_machine import SecedeEvent
 
-        worker = get_worker()
         duration = time.time() - start
         event = SecedeEvent(
             key=key, compute_duration=duration, stimulus_id=f"secede-{time.time()}"

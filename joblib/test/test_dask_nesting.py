@@ -327,10 +327,26 @@ def is_called_off():
     return is_anothers, context.run(current_task).is_called_off()
 
 
-def test_a_task_is_known_in_the_context_of_another_worker():
+def call_beside():
+    """Make a call for this worker only, which has one slot."""
+    options = {"workers": [address()]}
+    context = CONTEXTS.pop()
+    is_anothers = context.run(address) != address()
+
+    def nested():
+        with parallel_config("dask", **options):
+            return Parallel(batch_size=1)(delayed(increment)(i) for i in range(3))
+
+    return is_anothers, context.run(nested)
+
+
+@pytest.mark.parametrize(
+    "function, result", [(is_called_off, False), (call_beside, [1, 2, 3])]
+)
+def test_a_task_is_known_in_the_context_of_another_worker(function, result):
     """Workers in one process may share what was made in a task of one of them."""
     with small_cluster(n_workers=2, processes=False) as client:
         one, other = client.scheduler_info()["workers"]
         client.submit(keep_context, workers=[one]).result()
-        found = client.submit(is_called_off, workers=[other]).result()
-    assert found == (True, False)
+        found = client.submit(function, workers=[other]).result()
+    assert found == (True, result)
