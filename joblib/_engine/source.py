@@ -165,7 +165,8 @@ class Source:
         ahead = self._ahead
         wanted = size * self._n_jobs if read_on else size
         if not self.exhausted:
-            missing = wanted - len(ahead)
+            # of smaller batches than before, more than a round may be there
+            missing = max(wanted - len(ahead), 0)
             read = list(islice(self.iterator, missing))
             self.exhausted = len(read) < missing
             ahead.extend(read)

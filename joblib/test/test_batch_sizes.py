@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import chain, repeat
 
 import pytest
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from joblib._backends.autobatch import AutoBatchingMixin, decide_batch_size
 from joblib._dask import sizing
 from joblib._dask.collecting import Lost
@@ -246,3 +247,17 @@ def test_fast_tasks_travel_together(backend):
         assert out == list(range(2000))
         assert parallel._backend.compute_batch_size() > 1
     assert parallel._backend._effective_batch_size == 1
+
+
+# ------------------------------------------------------------------- whole calls
+@pytest.mark.parametrize("backend", ["threading", "loky", "multiprocessing"])
+@pytest.mark.parametrize("return_as", ["list", "generator"])
+def test_a_call_whose_batches_get_smaller(monkeypatch, backend, return_as):
+    """Much smaller, as where the next tasks are slower, with many tasks still to come."""
+    sizes = chain([1] * 4, [200] * 3, repeat(3))
+    monkeypatch.setattr(
+        AutoBatchingMixin, "compute_batch_size", lambda self: next(sizes)
+    )
+    with parallel_config(backend, n_jobs=2):
+        out = list(Parallel(return_as=return_as)(delayed(abs)(-i) for i in range(2000)))
+    assert out == list(range(2000))

@@ -78,6 +78,18 @@ def test_the_last_batches_shrink():
     assert share(40, 0, 2) == 1
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2, 24])
+@pytest.mark.parametrize("n", [500, 3_000])
+def test_batches_may_get_smaller_at_any_time(n_jobs, n):
+    """As they do where the next tasks are slower, when a round of others is read."""
+    source = Source(range(n), n_jobs, limit=None)
+    asked = [100, 99, 50, 3, 1, 1, 60, 2]
+    batches = [source.take(size) for size in asked]
+    assert all(1 <= len(one) <= size for one, size in zip(batches, asked, strict=True))
+    batches += drain(source, 10)
+    assert [task for batch in batches for task in batch] == list(range(n))
+
+
 def test_the_last_batches_do_not_shrink_below_the_least():
     source = Source(range(100), n_jobs=2, limit=None, fair=False)
     sizes = []
