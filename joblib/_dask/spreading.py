@@ -17,6 +17,8 @@ from .clients import on_worker
 
 #: seconds in which a worker on this machine has to answer
 NEAR = 5.0
+#: seconds between two looks at whether those that data is being sent to are still there
+LOOKING = 1.0
 #: what goes wrong where a worker is not reached after all, or has gone
 UNREACHED = (OSError, asyncio.TimeoutError, ValueError, KeyError)
 
@@ -85,14 +87,21 @@ async def _send_directly(
         # dask would go on trying for half a minute
         comm = await asyncio.wait_for(client.rpc.connect(address), NEAR)
         client.rpc.reuse(address, comm)
-    sent = [
-        client.scatter(
-            data, workers=[address], direct=True, timeout=NEAR, asynchronous=True
-        )
+    sent = {
+        asyncio.ensure_future(
+            client.scatter(
+                data, workers=[address], direct=True, timeout=NEAR, asynchronous=True
+            )
+        ): address
         for address in addresses
-    ]
+    }
     # all have to end, lest one of them goes on while the data goes another way
-    outcomes: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+    try:
+        await _end_while_known(client, sent)
+    finally:
+        for one in sent:
+            one.cancel()
+    outcomes = [_outcome_of(one, address) for one, address in sent.items()]
     failed = [one for one in outcomes if isinstance(one, BaseException)]
     arrived = [one for one in outcomes if not isinstance(one, BaseException)]
     # One worker that has it is enough for the rest. To let go of its futures now, and
@@ -107,7 +116,38 @@ async def _send_directly(
     finally:
         # It refers to this frame: no cycle, which would keep the futures of what has
         # arrived, and thereby the data on the cluster.
-        del wrong, failed, arrived, outcomes, sent
+        del wrong, failed, arrived, outcomes, sent, one
+
+
+async def _end_while_known(client: Any, sent: dict[asyncio.Future[Any], str]) -> None:
+    """Wait until all is sent, but to no worker that the scheduler has lost.
+
+    However long it takes one that is there: it may be at a task that lets nothing else
+    run. To one that has died dask would try to connect anew for half a minute.
+    """
+    going = set(sent)
+    left: set[str] = set()
+    while going:
+        _, going = await asyncio.wait(going, timeout=LOOKING)
+        if not going:
+            return
+        addresses = [sent[one] for one in going]
+        known = await client.scheduler.ncores(workers=addresses)
+        for one in going:
+            address = sent[one]
+            if address in left:
+                one.cancel()
+            elif address not in known:
+                left.add(address)
+                # has dask give it up by itself, and with it what it does on the side
+                client.rpc.remove(address, reason=f"The worker at {address} has left.")
+
+
+def _outcome_of(send: asyncio.Future[Any], address: str) -> Any:
+    """Return what has come of sending, be it an error."""
+    if send.cancelled():
+        return OSError(f"The worker at {address} has left while data was sent to it.")
+    return send.exception() or send.result()
 
 
 def _is_near(client: Any, address: str) -> bool:

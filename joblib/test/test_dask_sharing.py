@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import signal
 import threading
 import time
 import weakref
 
 import pytest
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
+
+import distributed.client as dask_client  # noqa: E402
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402
 from joblib._dask import courier, sharing, spreading  # noqa: E402
@@ -20,7 +23,14 @@ from joblib._dask.packing import Packed  # noqa: E402
 from joblib._dask.remote import Slot, fill  # noqa: E402
 from joblib._dask.sharing import Sharing  # noqa: E402
 
-from .dask_common import SECONDS, small_cluster, tasks_left, total  # noqa: E402
+from .dask_command import command_line_cluster  # noqa: E402
+from .dask_common import (  # noqa: E402
+    SECONDS,
+    process_id,
+    small_cluster,
+    tasks_left,
+    total,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
@@ -665,6 +675,116 @@ def send_to_two(client):
 @pytest.mark.parametrize("kind", [OSError, KeyError])
 def test_one_worker_that_is_reached_is_enough(kind):
     assert send_to_two(HalfReached(kind("gone"))) == {"key": 1}
+
+
+class Deserted(HalfReached):
+    """One of its workers takes for ever; the scheduler may have lost it."""
+
+    def __init__(self, *, known, heeds=False):
+        super().__init__(None)
+        self.scheduler = self
+        self.known = known
+        #: whether what is being sent ends as the connections are closed
+        self.heeds = heeds
+        self.removed = []
+        self.looks = self.given_up = 0
+        self.bad_may = asyncio.Event()
+
+    async def ncores(self, workers):
+        self.looks += 1
+        if self.looks == 3:
+            self.bad_may.set()
+        assert self.looks < 10
+        return dict.fromkeys(set(workers) & set(self.known), 1)
+
+    async def scatter(self, data, *, workers, **options):
+        if workers == ["bad"]:
+            try:
+                await self.bad_may.wait()
+            except asyncio.CancelledError:
+                self.given_up += 1
+                raise
+            if self.removed:
+                raise OSError("has left")
+        return dict(data)
+
+    def remove(self, address, *, reason):
+        self.removed.append(address)
+        if self.heeds:
+            self.bad_may.set()
+
+
+@pytest.fixture
+def looking(monkeypatch):
+    monkeypatch.setattr(spreading, "LOOKING", 0.01)
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_worker_that_has_left_is_waited_for_no_more(looking, heeds):
+    client = Deserted(known=["good"], heeds=heeds)
+    assert send_to_two(client) == {"key": 1}
+    assert client.removed == ["bad"]
+    assert (client.looks, client.given_up) == ((1, 0) if heeds else (2, 1))
+
+
+def test_a_worker_that_is_slow_is_waited_for(looking):
+    client = Deserted(known=["good", "bad"])
+    assert send_to_two(client) == {"key": 1}
+    assert (client.looks, client.given_up, client.removed) == (3, 0, [])
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_the_only_worker_that_has_left_is_told(looking, heeds):
+    client = Deserted(known=[], heeds=heeds)
+    with pytest.raises(OSError, match="has left"):
+        asyncio.run(spreading._send_directly(client, {"key": 1}, ["bad"]))
+
+
+def test_what_is_sent_is_called_off_with_the_rest(looking):
+    """As when the scheduler is silent, or the call is interrupted."""
+    client = Deserted(known=["bad"])
+
+    async def give_up():
+        sending = spreading._send_directly(client, {"key": 1}, ["bad"])
+        task = asyncio.ensure_future(sending)
+        while not client.looks:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+
+    asyncio.run(give_up())
+    assert client.given_up == 1
+
+
+@pytest.mark.timeout(15)  # dask tries for 20 s and more to reach a worker
+def test_a_worker_that_dies_while_data_is_sent_to_it(tmp_path, monkeypatch):
+    """It was there a moment ago."""
+    value, dead = bytes_of(2_000_000), []
+    with command_line_cluster(tmp_path, workers=0) as cluster:
+        workers = [cluster.start_workers(1, "--no-nanny") for _ in range(2)]
+        with distributed.Client(cluster.address, timeout=20) as client:
+            client.wait_for_workers(2, timeout=20)
+            pids = client.run(process_id)
+            send = dask_client.scatter_to_workers
+
+            async def die_then_send(addresses, data, rpc):
+                for address in addresses:
+                    if pids[address] == workers[0].process.pid:
+                        dead.append(address)
+                        workers[0].signal(signal.SIGKILL)
+                        workers[0].process.wait(10)
+                        for comm in rpc.available[address]:
+                            comm.abort()
+                return await send(addresses, data, rpc)
+
+            monkeypatch.setattr(dask_client, "scatter_to_workers", die_then_send)
+            with parallel_config("dask"):
+                out = Parallel(batch_size=1)(delayed(total)(value) for _ in range(4))
+            assert out == [2_000_000.0] * 4
+            assert len(dead) == 1
+            assert tasks_left(client) == []
 
 
 def test_what_has_arrived_is_let_go_of_if_the_rest_fails():
