@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._engine.batch import BatchedCalls
+from .._engine.columns import Columns
 from .packing import CannotPickle, Packed, explain_batch
 from .sharing import HEAVY, Sharing
 from .shipment import Shipment
@@ -50,6 +52,8 @@ def _pack_with_slots(shipment: Shipment, sharing: Sharing, in_process: bool) -> 
         items, shipment.values = sharing.take_out(batch.items)
         if shipment.values:
             batch = batch.with_items(items)
+        elif type(items) is list and type(batch) is BatchedCalls:
+            batch = batch.with_items(Columns.of(items) or items)
         return Packed.of(batch, copy=in_process)
     except CannotPickle as failed:
         raise explain_batch(shipment.batch, failed) from failed.__cause__

@@ -5,6 +5,12 @@ any task is done: each makes a batch of its own, for nothing is known of how lon
 take. So a few are sent first, and the others wait for the first results, but not for
 long: of long tasks the scheduler is to see all that there are, by which an adaptive
 cluster grows. Once tasks are known to be short, those that wait go together.
+
+By default there are two batches for each worker. With many workers the second ones wait
+as well, for about as long as the first ones take to be sent: to send as many again would
+take longer than to hear from the first, and than many tasks of next to nothing. Later
+batches of such tasks go together as well if they are sent at once: with many workers they
+are many, and none is large.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from time import monotonic
 from typing import Any
 
 from .._engine.batch import BatchedCalls
+from .._engine.columns import joined
 from .collecting import Lost
 from .dividing import results_of
 from .losses import report
@@ -28,6 +35,12 @@ from .sizing import WorkerTimedBatches
 FIRST = 4
 #: seconds after the first one in which the others wait for what comes back
 HOLDING = 0.25
+#: With so many jobs, seconds for each of them in which all but the first batch of each
+#: wait so; not longer than that.
+MANY_JOBS, HOLDING_EACH, LONGEST_SECOND = 16, 0.0007, 0.05
+#: Second ones that have waited go together as long as they take so many seconds, which
+#: is about what it costs to send one.
+WORTH_SENDING = 0.002
 
 
 def may_join(shipment: Shipment, first: Shipment) -> bool:
@@ -54,7 +67,7 @@ def _n_tasks(shipment: Shipment) -> int:
 
 def merged(shipments: list[Shipment]) -> Shipment:
     """Return one shipment for several; each of them hears what came of its tasks."""
-    items = [task for shipment in shipments for task in shipment.batch.items]
+    items = joined([shipment.batch.items for shipment in shipments])
     waiting = deque((len(one.batch.items), one.callback) for one in shipments)
     batch = shipments[0].batch.with_items(items)
     return Shipment(batch, partial(hand_out, waiting))
@@ -128,6 +141,9 @@ class Merger:
         self._jobs = jobs
         #: when the others follow the first, by `time.monotonic`, whatever has come back
         self._until = math.inf
+        #: the same for second ones; and whether there were some that waited
+        self._second = math.inf
+        self._held_second = False
         #: nothing waits for the first ones any more
         self._over = sizes is None
         #: there were more batches than those that are sent first
@@ -141,35 +157,47 @@ class Merger:
         if self._over or not self._outbox:
             return False
         waiting = len(self._away) + len(self._outbox)
-        self._many = self._many or waiting > self._n_first()
-        return self._awaits() and not self._outbox[0].sendings
+        self._many = self._many or waiting > FIRST * self._n_jobs()
+        if not self._awaits() or self._outbox[0].sendings:
+            return False
+        self._held_second = True
+        return True
 
-    def _n_first(self) -> int:
-        return FIRST * max(self._jobs(), 1)
+    def _n_jobs(self) -> int:
+        return max(self._jobs(), 1)
 
     def _awaits(self) -> bool:
         """Tell whether the first ones are under way, and nothing is known of them."""
-        sizes = self._sizes
-        if sizes is None or sizes.has_learnt or monotonic() >= self._until:
+        sizes, now = self._sizes, monotonic()
+        if sizes is None or sizes.has_learnt or now >= self._until:
             self._over = True
-        return not self._over and len(self._away) >= self._n_first()
+        if self._over:
+            return False
+        return len(self._away) >= self._n_jobs() * (1 if now < self._second else FIRST)
 
     @property
     def pause(self) -> float:
         """After how many seconds what waits, or is to come, need wait no more."""
-        return max(self._until - monotonic(), 0.0) if self._awaits() else math.inf
+        if not self._awaits():
+            return math.inf
+        now = monotonic()
+        return max((self._second if now < self._second else self._until) - now, 0.0)
 
     def take(self) -> Shipment:
         """Take the next one from the outbox: as many of those that wait as go together."""
         if self._until == math.inf:
-            self._until = monotonic() + HOLDING
+            now, n_jobs = monotonic(), self._n_jobs()
+            self._until = now + HOLDING
+            is_many = n_jobs >= MANY_JOBS
+            longer = min(HOLDING_EACH * n_jobs, LONGEST_SECOND) if is_many else 0.0
+            self._second = now + longer
         outbox = self._outbox
         first = outbox[0]
         if self._size < 2 or not may_join(first, first):
             return outbox.popleft()
         waiting = max(self._waiting, len(outbox))
         # half of an equal share, as the caller's iterable is shared out at its end
-        share = math.ceil(waiting / (2 * max(self._jobs(), 1)))
+        share = math.ceil(waiting / (2 * self._n_jobs()))
         size = min(max(self._least, share), self._size)
         together: list[Shipment] = []
         n_tasks = 0
@@ -189,9 +217,15 @@ class Merger:
     def look(self) -> None:
         """Go by what is known now of how long tasks take. On the courier's thread."""
         sizes = self._sizes
-        if sizes is None or not self._many or not self._outbox:
+        if sizes is None or not self._outbox:
             return
-        size, least = sizes.compute_batch_size(), sizes.least_batch_size
+        if self._many:
+            size, least = sizes.compute_batch_size(), sizes.least_batch_size
+        elif self._held_second and sizes.has_learnt:
+            self._held_second = False
+            size = least = sizes.lasting(WORTH_SENDING)
+        else:
+            size = least = sizes.joint_size
         with self._condition:
             self._size, self._least = size, least
             if size > 1:

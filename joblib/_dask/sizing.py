@@ -30,6 +30,9 @@ LONGEST_SHORTEST, LONGEST_LEAST = 1.0, 0.2
 #: that the caller's memory was full of them: all workers together get so many a round, and
 #: each one as many as are well worth a batch.
 MOST_TASKS, MOST_TASKS_EACH = 8_000, 1_000
+#: Where that is few, batches cost more on their way than in their tasks. Several that are
+#: sent at once go as one, of so many seconds and of so many tasks at most.
+JOINT_SECONDS, JOINT_TASKS = 0.01, 4_000
 #: A worker leaves the rest of a batch that takes so many times as long as was thought,
 #: but no sooner than after so many seconds: to send it elsewhere has its price, too.
 LATE, PATIENCE = 3, 0.1
@@ -151,6 +154,22 @@ class WorkerTimedBatches(AutoBatchingMixin):
     def has_learnt(self) -> bool:
         """Whether it is known what a task takes."""
         return self._each > 0
+
+    @property
+    def joint_size(self) -> int:
+        """How many tasks go into one batch where several are sent at once; 1 for no more.
+
+        Only of many workers, where batches are as large as they may be, and short
+        nevertheless: few workers are kept busy then, however many batches there are.
+        """
+        if self._most > MOST_TASKS_EACH or self._effective_batch_size < self._most:
+            return 1
+        return min(self.lasting(JOINT_SECONDS), JOINT_TASKS)
+
+    def lasting(self, seconds: float) -> int:
+        """Return how many tasks take no longer than `seconds`, and as many as is known."""
+        each = self._each
+        return max(int(min(seconds / each, self._foreseen())), 1) if each else 1
 
     def patience_with(self, batch_size: int) -> float | None:
         """Return after how many seconds a batch takes too long; None for never.

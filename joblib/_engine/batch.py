@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .columns import Columns
 from .context import CONTROLS, DEFAULTS, SHARED_BY, TRACES, WRAPPERS, _backend
 
 #: one task: the function, its positional and its keyword arguments
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+#: what the tasks of a batch may be kept in
+_KEPT = (list, Columns)
 
 _DELAYED_DOC = """Capture a function, so that calling it makes a task instead.
 
@@ -92,7 +96,7 @@ def name_of(func: Any) -> str:
     return type(func).__name__
 
 
-def explain_undelayed(items: list[Any], error: Exception) -> Exception | None:
+def explain_undelayed(items: Iterable[Any], error: Exception) -> Exception | None:
     """Return the error to raise instead when an item of a batch is no task."""
     for item in items:
         is_task = isinstance(item, (tuple, list)) and len(item) == 3
@@ -246,8 +250,8 @@ class BatchedCalls:
         reducer_callback: Callable[[], None] | None = None,
         pickle_cache: dict[Any, Any] | None = None,
     ) -> None:
-        self.items: list[Task] = (
-            iterator_slice if type(iterator_slice) is list else list(iterator_slice)
+        self.items: Any = (
+            iterator_slice if type(iterator_slice) in _KEPT else list(iterator_slice)
         )
         self._plan: Plan = (
             backend_and_jobs
@@ -274,7 +278,7 @@ class BatchedCalls:
     def __len__(self) -> int:
         return len(self.items)
 
-    def with_items(self, items: list[Task]) -> BatchedCalls:
+    def with_items(self, items: Sequence[Task]) -> BatchedCalls:
         """Return a batch of the same call that holds other tasks."""
         return type(self)(items, self._plan, self._reducer_callback, self._pickle_cache)
 

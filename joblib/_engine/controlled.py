@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import time
 from typing import Any
 
@@ -154,7 +154,7 @@ class WindowedSource(Source):
         """Return how many more tasks may be given out now."""
         return self._window - (self._given - self.taken)
 
-    def take(self, size: int, least: int = 1) -> list[Any]:
+    def take(self, size: int, least: int = 1) -> Sequence[Any]:
         room = self.room()
         if room <= 0:
             return []
@@ -219,7 +219,7 @@ class ControlledRun(Run):
                 meter.end(self.state is State.DONE)
 
     # ------------------------------------------------------------- each outcome
-    def _form(self, items: list[Any], job: Any) -> BatchedCalls:
+    def _form(self, items: Any, job: Any) -> BatchedCalls:
         batch = super()._form(items, job)
         if self.controls.one_by_one:
             self._batches[job] = batch

@@ -94,8 +94,11 @@ def make_run(
     is_plain = traced is None and not (controls and controls.one_by_one)
     divisible = backend.divides_batches and fixed is None and is_plain
     shrinks = fixed is None and not window
+    compact = divisible and controls is None
     given = (iterator, n_jobs, limit, shrinks, parallel.pre_dispatch, not divisible)
-    source = WindowedSource(*given, window=window) if window else Source(*given)
+    source = (
+        WindowedSource(*given, window=window) if window else Source(*given, compact)
+    )
     make: Any = Run if controls is None else partial(ControlledRun, controls=controls)
     run = make(
         parallel,

@@ -309,7 +309,7 @@ class Run:
             job.register_job(handle)
         return True
 
-    def _form(self, items: list[Any], job: Any) -> BatchedCalls:
+    def _form(self, items: Any, job: Any) -> BatchedCalls:
         """Return the batch that a backend is given."""
         if self.draws:
             job.opened = True

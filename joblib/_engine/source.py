@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numbers
 import threading
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from .._utils import eval_expr
+from .columns import Ahead
 
 
 def initial_tasks(pre_dispatch: Any, n_jobs: int) -> int | None:
@@ -108,6 +108,8 @@ class Source:
     fair : bool, default=True
         Whether none of the last batches has more than an equal share of what is left,
         however few tasks that are. They may be slower than those before them.
+    compact : bool, default=False
+        Whether batches may come as `Columns`.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Source:
         shrinks: bool = True,
         pre_dispatch: Any = "all",
         fair: bool = True,
+        compact: bool = False,
     ) -> None:
         self.lock = threading.Lock()
         self.exhausted = False
@@ -127,7 +130,7 @@ class Source:
         self._pre_dispatch = pre_dispatch
         self._shrinks = shrinks
         self._fair = fair
-        self._ahead: deque[Any] = deque()
+        self._ahead = Ahead(compact)
 
     def release(self) -> None:
         """End the initial phase: from here on each `take` is one batch."""
@@ -139,7 +142,7 @@ class Source:
         limit = initial_tasks(self._pre_dispatch, n_jobs)
         return 0 if limit is None or self._limit is None else limit - self._limit
 
-    def take(self, size: int, least: int = 1) -> list[Any]:
+    def take(self, size: int, least: int = 1) -> Sequence[Any]:
         """Return the tasks of the next batch, at most `size`; empty at the end.
 
         In the initial phase empty means that the budget is spent. The last batches
@@ -160,21 +163,19 @@ class Source:
             self._budget = budget - size
         return self._take_ahead(size, least, budget is None and self._shrinks)
 
-    def _take_ahead(self, size: int, least: int, read_on: bool) -> list[Any]:
+    def _take_ahead(self, size: int, least: int, read_on: bool) -> Sequence[Any]:
         """Take a batch, reading on one round to see the end before it comes."""
         ahead = self._ahead
         wanted = size * self._n_jobs if read_on else size
         if not self.exhausted:
             # of smaller batches than before, more than a round may be there
             missing = max(wanted - len(ahead), 0)
-            read = list(islice(self.iterator, missing))
-            self.exhausted = len(read) < missing
-            ahead.extend(read)
+            self.exhausted = ahead.extend(islice(self.iterator, missing)) < missing
         if self.exhausted and read_on:
             if self._fair:
                 least = min(least, -(-len(ahead) // self._n_jobs))
             size = share(size, len(ahead), self._n_jobs, least)
-        return [ahead.popleft() for _ in range(min(size, len(ahead)))]
+        return ahead.take(size)
 
     @property
     def finished(self) -> bool:

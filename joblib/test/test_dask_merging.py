@@ -140,6 +140,46 @@ def test_by_default_batches_go_as_they_are(client, quick, joined):
     assert not joined
 
 
+@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
+def test_batches_of_nothing_go_together(
+    threads, patient, monkeypatch, joined, return_as
+):
+    """However many workers there are, which each get one and another one ahead."""
+    monkeypatch.setattr(sizing, "MOST_TASKS", 10)
+    monkeypatch.setattr(sizing, "MOST_TASKS_EACH", 20)
+    worked = WorkerTimedBatches.batch_worked
+
+    def note(self, batch_size, seconds):
+        worked(self, batch_size, batch_size * 1e-7)
+
+    monkeypatch.setattr(WorkerTimedBatches, "batch_worked", note)
+    with parallel_config("dask", client=threads):
+        results = Parallel(return_as=return_as)(
+            delayed(increment)(i) for i in range(5_000)
+        )
+        results = list(results)
+    if return_as == "generator_unordered":
+        results.sort()
+    assert results == list(range(1, 5_001))
+    assert joined
+    check_as_before(threads)
+
+
+def test_with_many_workers_one_batch_each_is_sent_first(
+    client, quick, sizes, monkeypatch
+):
+    """Of tasks of next to nothing the second ones would cost more than all others."""
+    monkeypatch.setattr(merging, "MANY_JOBS", WORKERS)
+    monkeypatch.setattr(merging, "HOLDING_EACH", SECONDS)
+    monkeypatch.setattr(merging, "LONGEST_SECOND", SECONDS)
+    with parallel_config("dask", client=client):
+        outputs = Parallel()(delayed(increment)(i) for i in range(500))
+    assert outputs == list(range(1, 501))
+    assert sizes[:WORKERS] == [1] * WORKERS
+    assert sizes[WORKERS] == WORKERS  # all that waited
+    check_as_before(client)
+
+
 @pytest.mark.parametrize("return_as", ["list", "generator"])
 def test_an_error_in_a_joined_batch_is_the_tasks_own(client, quick, joined, return_as):
     tasks = [delayed(increment)(i) for i in range(500)]
@@ -427,6 +467,70 @@ def test_what_is_long_goes_as_it_is(patient):
     box.send()
     sizes.batch_worked(1, 5.0)
     assert box.send() == [1] * 92
+
+
+def test_second_batches_wait_if_there_are_many_jobs(patient, monkeypatch):
+    monkeypatch.setattr(merging, "MANY_JOBS", 2)
+    monkeypatch.setattr(merging, "HOLDING_EACH", SECONDS)
+    monkeypatch.setattr(merging, "LONGEST_SECOND", SECONDS - 1)
+    sizes = WorkerTimedBatches()
+    box = Outbox(4, sizes)
+    assert box.send() == [1] * 2
+    assert 0 < box.merger.pause <= SECONDS - 1
+    assert box.send() == []
+    sizes.batch_worked(1, 0.0005)
+    assert box.merger.pause == float("inf")
+    assert box.send() == [2]  # a millisecond
+    # from now on they go as they are
+    box.outbox.extend(shipment_of([i]) for i in range(3))
+    assert box.send() == [1] * 3
+
+
+def test_second_batches_that_have_waited_go_as_they_are_if_they_are_long(
+    patient, monkeypatch
+):
+    monkeypatch.setattr(merging, "MANY_JOBS", 2)
+    monkeypatch.setattr(merging, "HOLDING_EACH", SECONDS)
+    sizes = WorkerTimedBatches()
+    box = Outbox(4, sizes)
+    monkeypatch.setattr(merging, "LONGEST_SECOND", SECONDS)
+    assert box.send() == [1] * 2
+    sizes.batch_worked(1, 0.004)
+    assert box.send() == [1] * 2
+
+
+def test_second_batches_do_not_wait_for_long(patient, monkeypatch):
+    """The first tasks may be long ones: the cluster is to see all that there are."""
+    monkeypatch.setattr(merging, "MANY_JOBS", 2)
+    monkeypatch.setattr(merging, "HOLDING_EACH", 0.0)
+    box = Outbox(100, WorkerTimedBatches())
+    assert box.send() == [1] * 8  # then there are more to wait for the first results
+    assert 0 < box.merger.pause
+
+
+def test_second_batches_of_few_jobs_do_not_wait(patient):
+    box = Outbox(4, WorkerTimedBatches())
+    assert box.send() == [1] * 4
+
+
+def test_batches_of_nothing_are_joined_however_few_there_are(patient):
+    sizes = WorkerTimedBatches()
+    sizes.serve(24)
+    box = Outbox(4, sizes)
+    assert box.send() == [1] * 4
+    while sizes.joint_size == 1:
+        size = sizes.compute_batch_size()
+        sizes.batch_worked(size, size * 1e-7)
+    joint = sizes.joint_size
+    assert joint >= 2_000
+    box.outbox.extend(shipment_of(range(1_000)) for _ in range(5))
+    found = box.send()
+    assert sum(found) == 5_000
+    assert found[0] == joint // 1_000 * 1_000
+    for _ in range(20):
+        sizes.batch_worked(1_000, 100.0)  # the next ones are longer
+    box.outbox.extend(shipment_of([i]) for i in range(3))
+    assert box.send() == [1] * 3
 
 
 def test_what_is_not_to_be_divided_goes_as_it_is(patient):

@@ -152,6 +152,7 @@ LAYERS: dict[str, list[str]] = {
         "_engine.ask",
         "_engine.config",
         "_engine.options",
+        "_engine.columns",
         "_engine.batch",
         "_engine.recording",
     ],
