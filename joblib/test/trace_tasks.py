@@ -54,8 +54,14 @@ def die_at(bad, x):
     return x
 
 
-def elsewhere(seconds, x):
-    """Have this process look like one of another machine, with a clock of its own."""
+def elsewhere(seconds, folder, x):
+    """Have this process look like one of another machine, with a clock of its own.
+
+    So that each of two workers does, its task 0 or 1 waits for the other one.
+    """
+    (folder / str(x)).touch()
+    while not (folder / str(1 - x)).exists():  # the test's timeout is the limit
+        time.sleep(0.01)
     recording.host = lambda: "elsewhere"
     recording.clock = lambda: time.perf_counter() + seconds
     return os.getpid()
