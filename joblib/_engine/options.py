@@ -33,7 +33,8 @@ def checked_n_jobs(n_jobs: Any) -> int:
         return int(n_jobs)
     except (ValueError, TypeError):
         raise ValueError(
-            f"n_jobs could not be converted to int: got {n_jobs!r}."
+            f"n_jobs could not be converted to int: got {n_jobs!r}. It must be None or "
+            "an integer other than 0, such as 4, or -1 for all there are."
         ) from None
 
 
