@@ -217,9 +217,11 @@ class Merger:
     def look(self) -> None:
         """Go by what is known now of how long tasks take. On the courier's thread."""
         sizes = self._sizes
-        if sizes is None or not self._outbox:
+        if sizes is None or not (self._outbox or self._size > 1):
             return
-        if self._many:
+        if not self._outbox:
+            size = least = 1  # what comes in a moment goes as it is
+        elif self._many:
             size, least = sizes.compute_batch_size(), sizes.least_batch_size
         elif self._held_second and sizes.has_learnt:
             self._held_second = False

@@ -101,6 +101,8 @@ async def _send_directly(
     finally:
         for one in sent:
             one.cancel()
+            one.add_done_callback(_hear)
+        await asyncio.wait(sent, timeout=NEAR)
     outcomes = [_outcome_of(one, address) for one, address in sent.items()]
     failed = [one for one in outcomes if isinstance(one, BaseException)]
     arrived = [one for one in outcomes if not isinstance(one, BaseException)]
@@ -141,6 +143,12 @@ async def _end_while_known(client: Any, sent: dict[asyncio.Future[Any], str]) ->
                 left.add(address)
                 # has dask give it up by itself, and with it what it does on the side
                 client.rpc.remove(address, reason=f"The worker at {address} has left.")
+
+
+def _hear(send: asyncio.Future[Any]) -> None:
+    """Take note of an error, which asyncio would log else."""
+    if not send.cancelled():
+        send.exception()
 
 
 def _outcome_of(send: asyncio.Future[Any], address: str) -> Any:

@@ -14,6 +14,8 @@ from typing import Any
 
 #: fewer tasks are kept as they are
 FEWEST = 16
+#: in place of a function: a task may, by mistake, have None there
+_NO_FUNCTION: Any = object()
 
 
 class Columns(Sequence[Any]):
@@ -116,7 +118,7 @@ class Ahead:
 
     def __init__(self, compact: bool) -> None:
         self._compact = compact
-        self._function: Any = None
+        self._function: Any = _NO_FUNCTION
         #: tasks, or, if compact, tuples of arguments and what is `_Apart`
         self._waiting: deque[Any] = deque()
 
@@ -134,9 +136,10 @@ class Ahead:
         for task in tasks:
             if type(task) is tuple and len(task) == 3:
                 one, args, kwargs = task
-                if function is None:
+                if function is _NO_FUNCTION:
                     function = self._function = one
-                if one is function and type(args) is tuple and kwargs == {}:
+                plain = type(args) is tuple and type(kwargs) is dict and not kwargs
+                if plain and one is function:
                     add(args)
                     continue
             add(_Apart(task))

@@ -206,7 +206,9 @@ class Run:
                     if not self.managed:
                         self.parallel._give_back(self.backend)
                 finally:
-                    # The object called keeps this one, for its counters: no cycle.
+                    # The object called keeps this one, for its counters: no cycle,
+                    # and none of the tasks.
+                    self.source.drop()
                     self.parallel = self.progress = self._learn = None
                     self._override = None
                     with self.lock:

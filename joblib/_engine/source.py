@@ -177,6 +177,10 @@ class Source:
             size = share(size, len(ahead), self._n_jobs, least)
         return ahead.take(size)
 
+    def drop(self) -> None:
+        """Keep nothing of what was read and not given out."""
+        self._ahead = Ahead(compact=False)
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to take."""

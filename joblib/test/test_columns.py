@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import operator
 import pickle
+import weakref
 
 import pytest
 
@@ -14,6 +15,18 @@ from joblib._engine.columns import FEWEST, Ahead, Columns, joined
 from joblib._engine.source import Source
 
 N = 100
+
+
+class NoTruth:
+    """Can't be compared, as arrays can't."""
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+    __hash__ = None
 
 
 def tasks_of(function, n=N, n_args=1):
@@ -56,6 +69,8 @@ def test_what_tasks_share_they_share():
     "odd",
     [
         delayed(len)("a"),
+        delayed(None)(7),
+        (abs, (1,), NoTruth()),
         delayed(abs)(),
         delayed(abs)(1, 2),
         delayed(abs)(1, a=2),
@@ -140,6 +155,21 @@ def test_a_source_gives_them_only_if_told_to():
         taken = source.take(50)
         assert (type(taken) is Columns) is compact
         assert list(taken) == tasks_of(abs)[:50]
+
+
+def test_nothing_is_kept_of_what_was_not_given_out():
+    class Big:
+        def __call__(self, x):
+            return x
+
+    function, value = Big(), Big()
+    alive = [weakref.ref(function), weakref.ref(value)]
+    source = Source([delayed(function)(value)] * 100, 2, None, compact=True)
+    source.take(20)
+    source.iterator = iter(())
+    source.drop()
+    del function, value
+    assert [one() for one in alive] == [None, None]
 
 
 def test_an_iterable_that_fails_fails():

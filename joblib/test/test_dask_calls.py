@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -401,3 +402,52 @@ def test_a_with_block_serves_many_calls(client):
             assert out == list(range(1, k + 1))
     assert tasks_left(client) == []
     assert all(now == should for now, should in pool_sizes(client))
+
+
+class Same:
+    """A function that can be referred to weakly."""
+
+    def __call__(self, x, other=None):
+        if x == 700:
+            raise KeyError(x)
+        return x
+
+
+def tasks_with(function, argument, n):
+    for i in range(n):
+        yield delayed(function)(i, argument)
+
+
+@pytest.mark.parametrize("n", [500, 20_000])
+@pytest.mark.parametrize("return_as", ["list", "generator"])
+def test_what_is_called_keeps_nothing_of_its_tasks(client, n, return_as):
+    """Neither their function nor what was read ahead when one of them failed."""
+    function, argument = Same(), Same()
+    alive = weakref.ref(function), weakref.ref(argument)
+    with parallel_config("dask", client=client):
+        parallel = Parallel(return_as=return_as)
+        tasks = tasks_with(function, argument, n)
+        del function, argument
+        if n > 700:
+            with pytest.raises(KeyError):
+                list(parallel(tasks))
+        else:
+            assert list(parallel(tasks)) == list(range(n))
+        tasks.close()
+        del tasks
+        assert tasks_left(client) == []
+    gc.collect()
+    assert [one() for one in alive] == [None, None]
+    assert parallel.n_completed_tasks
+
+
+def test_a_task_without_a_function_is_told_of(client):
+    tasks = [delayed(None)(-7), *(delayed(abs)(i) for i in range(3_000))]
+    with parallel_config("dask", client=client):
+        for options in ({}, {"pre_dispatch": "all"}, {"batch_size": 20}):
+            with pytest.raises(TypeError, match="made by `delayed`"):
+                Parallel(**options)(tasks)
+        with Parallel() as parallel:
+            assert parallel(tasks[1:]) == list(range(3_000))
+            with pytest.raises(TypeError, match="made by `delayed`"):
+                parallel(tasks)
